@@ -1,0 +1,424 @@
+"""Every artifact of the pipeline, in pipeline order, with its parents and its meaning.
+
+The order of this table is the order of the matrix's columns. An artifact differs *because of* its
+parents when one of them differs too; that is how compare finds where a divergence starts.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["intermediate", "final", "probe"]
+Keep = Literal["always", "digest only"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Artifact:
+    """One named tensor, or list of integers, of the pipeline.
+
+    `source` is where in colbert-ai it arises. `order` says which reordering leaves its meaning
+    intact: `none`, `elements`, `rows`, `per_key:<artifact>` (elements that share a key may swap) or
+    `per_list:<artifact>` (elements within lists of those lengths may swap). `keep` says whether the
+    value itself is stored beside the digest.
+    """
+
+    name: str
+    stage: str
+    kind: Kind
+    parents: tuple[str, ...]
+    meaning: str
+    source: str
+    order: str = "none"
+    keep: Keep = "always"
+
+    @property
+    def order_key(self) -> str | None:
+        """The artifact that the order rule refers to, if any."""
+        return self.order.partition(":")[2] or None
+
+
+def _probe(
+    name: str,
+    parents: tuple[str, ...],
+    meaning: str,
+    order: str = "none",
+    keep: Keep = "always",
+) -> Artifact:
+    source = "matrix_capture.probes"
+    return Artifact(
+        name=name,
+        stage="probe",
+        kind="probe",
+        parents=parents,
+        meaning=meaning,
+        source=source,
+        order=order,
+        keep=keep,
+    )
+
+
+def _made(
+    stage: str,
+    name: str,
+    parents: tuple[str, ...],
+    meaning: str,
+    source: str,
+    order: str = "none",
+    keep: Keep = "always",
+) -> Artifact:
+    return Artifact(
+        name=name,
+        stage=stage,
+        kind="intermediate",
+        parents=parents,
+        meaning=meaning,
+        source=source,
+        order=order,
+        keep=keep,
+    )
+
+
+def _file(
+    stage: str,
+    name: str,
+    parents: tuple[str, ...],
+    meaning: str,
+    source: str,
+    order: str = "none",
+) -> Artifact:
+    return Artifact(
+        name=name,
+        stage=stage,
+        kind="final",
+        parents=parents,
+        meaning=meaning,
+        source=source,
+        order=order,
+    )
+
+
+_INDEXER = "CollectionIndexer"
+_CODEC = "ResidualCodec"
+
+CATALOGUE: tuple[Artifact, ...] = (
+    # Probes: a few fixed lines of torch. Between captures of one torch build they reveal a host
+    # that drifted; between builds they show a changed operation without ColBERT around it.
+    _probe("probe_matmul", (), "product of two seeded 512 by 384 float32 matrices"),
+    _probe("probe_softmax", (), "softmax over the rows of a seeded 1024 by 96 float32 matrix"),
+    _probe("probe_normalize_input", (), "1024 seeded vectors of 96, uniform in -0.4 to 0.4"),
+    _probe("probe_normalize_input_half", ("probe_normalize_input",), "the same in float16"),
+    _probe("probe_normalize", ("probe_normalize_input",), "those vectors scaled to unit length"),
+    _probe("probe_normalize_half", ("probe_normalize",), "the unit vectors in float16"),
+    _probe(
+        "probe_sort_input",
+        (),
+        "1,146,937 seeded integers below 16,383, the size of the codes in the published study",
+        keep="digest only",
+    ),
+    _probe(
+        "probe_sort_values",
+        ("probe_sort_input",),
+        "those integers sorted",
+        keep="digest only",
+    ),
+    _probe(
+        "probe_sort_indices",
+        ("probe_sort_input",),
+        "where each sorted integer came from; the sort is not stable, so equal ones may swap",
+        order="per_key:probe_sort_values",
+        keep="digest only",
+    ),
+    # Encoding: once for the sample that trains the codec, once more for every chunk of the index.
+    _made(
+        "encode",
+        "weights",
+        (),
+        "a parameter of the checkpoint, as loaded",
+        "Checkpoint.__init__",
+        keep="digest only",
+    ),
+    _made(
+        "encode",
+        "sample_pids",
+        (),
+        "the passages drawn to train the codec",
+        f"{_INDEXER}._sample_pids",
+    ),
+    _made(
+        "encode",
+        "num_passages",
+        ("sample_pids",),
+        "how many passages are encoded in one call",
+        "CollectionEncoder.encode_passages",
+    ),
+    _made(
+        "encode",
+        "reverse_indices",
+        ("sample_pids",),
+        "undoes the sort by length; the sort is not stable, so passages of one length may swap",
+        "DocTokenizer.tensorize",
+    ),
+    _made(
+        "encode",
+        "input_ids",
+        ("reverse_indices",),
+        "token ids of one batch, passages in order of length",
+        "DocTokenizer.tensorize",
+    ),
+    _made(
+        "encode",
+        "attention_mask",
+        ("reverse_indices",),
+        "which tokens of a batch are not padding",
+        "DocTokenizer.tensorize",
+    ),
+    _made(
+        "encode",
+        "batches",
+        ("weights", "input_ids", "attention_mask"),
+        "normalised token embeddings of one encoded batch",
+        "Checkpoint.doc",
+    ),
+    _made(
+        "encode",
+        "batch_masks",
+        ("input_ids",),
+        "which tokens of a batch are kept: neither padding nor punctuation",
+        "Checkpoint.doc",
+    ),
+    _made(
+        "encode",
+        "D",
+        ("batches", "batch_masks", "reverse_indices"),
+        "kept token embeddings of all batches, passages back in their own order",
+        "Checkpoint.docFromText",
+    ),
+    _made(
+        "encode",
+        "doclens",
+        ("batch_masks", "reverse_indices"),
+        "number of kept tokens per passage",
+        "CollectionEncoder.encode_passages",
+    ),
+    _made(
+        "encode",
+        "local_sample_embs",
+        ("D",),
+        "token embeddings of the sampled passages",
+        f"{_INDEXER}._sample_embeddings",
+    ),
+    # k-means: the shuffled sample becomes centroids.
+    _made(
+        "kmeans",
+        "sample",
+        ("local_sample_embs",),
+        "95% of the shuffled sample, in float16: what k-means sees",
+        f"{_INDEXER}._concatenate_and_split_sample",
+    ),
+    _made(
+        "kmeans",
+        "sample_heldout",
+        ("local_sample_embs",),
+        "the other 5%: what the residual buckets are fitted to",
+        f"{_INDEXER}._concatenate_and_split_sample",
+    ),
+    _made(
+        "kmeans",
+        "prenorm_centroids",
+        ("sample",),
+        "centroids as faiss returns them",
+        "compute_faiss_kmeans",
+    ),
+    _made(
+        "kmeans",
+        "postnorm_centroids",
+        ("prenorm_centroids",),
+        "centroids scaled to unit length by torch.nn.functional.normalize",
+        f"{_INDEXER}._train_kmeans",
+    ),
+    _made(
+        "kmeans",
+        "centroids",
+        ("postnorm_centroids",),
+        "centroids in the precision of the device",
+        f"{_INDEXER}._train_kmeans",
+    ),
+    # Codec: residual statistics of the held-out embeddings.
+    _made(
+        "codec",
+        "heldout_codes",
+        ("sample_heldout", "centroids"),
+        "nearest centroid of each held-out embedding",
+        f"{_CODEC}.compress_into_codes",
+    ),
+    _made(
+        "codec",
+        "heldout_centroids",
+        ("heldout_codes", "centroids"),
+        "those centroids, one row per held-out embedding",
+        f"{_CODEC}.lookup_centroids",
+    ),
+    _made(
+        "codec",
+        "avg_residual",
+        ("sample_heldout", "heldout_centroids"),
+        "average distance between a held-out embedding and its centroid",
+        f"{_INDEXER}._compute_avg_residual",
+    ),
+    _made(
+        "codec",
+        "bucket_cutoffs",
+        ("sample_heldout", "heldout_centroids"),
+        "borders between the buckets of a residual",
+        f"{_INDEXER}._compute_avg_residual",
+    ),
+    _made(
+        "codec",
+        "bucket_weights",
+        ("sample_heldout", "heldout_centroids"),
+        "value that stands for each bucket",
+        f"{_INDEXER}._compute_avg_residual",
+    ),
+    # The codec as the index holds it; what follows is computed from these files, not from the above.
+    _file(
+        "codec",
+        "index_centroids",
+        ("centroids",),
+        "centroids, float16",
+        "centroids.pt",
+    ),
+    _file(
+        "codec",
+        "index_avg_residual",
+        ("avg_residual",),
+        "average residual",
+        "avg_residual.pt",
+    ),
+    _file(
+        "codec",
+        "index_bucket_cutoffs",
+        ("bucket_cutoffs",),
+        "borders between residual buckets",
+        "buckets.pt",
+    ),
+    _file(
+        "codec",
+        "index_bucket_weights",
+        ("bucket_weights",),
+        "values of the residual buckets",
+        "buckets.pt",
+    ),
+    # Compression, chunk by chunk.
+    _made(
+        "index",
+        "embs",
+        ("D",),
+        "token embeddings of a chunk, float16",
+        f"{_CODEC}.compress",
+    ),
+    _made(
+        "index",
+        "codes",
+        ("embs", "index_centroids"),
+        "nearest centroid of each embedding",
+        f"{_CODEC}.compress_into_codes",
+    ),
+    _made(
+        "index",
+        "centroids_of_codes",
+        ("codes", "index_centroids"),
+        "that centroid, one row per embedding",
+        f"{_CODEC}.lookup_centroids",
+    ),
+    _made(
+        "index",
+        "raw_residuals",
+        ("embs", "centroids_of_codes"),
+        "embedding minus centroid",
+        f"{_CODEC}.binarize",
+    ),
+    _made(
+        "index",
+        "residuals",
+        ("raw_residuals", "index_bucket_cutoffs"),
+        "bucket numbers of the residuals, packed into bytes",
+        f"{_CODEC}.compress",
+    ),
+    _file("index", "index_codes", ("codes",), "centroid of each embedding", "<chunk>.codes.pt"),
+    _file(
+        "index",
+        "index_residuals",
+        ("residuals",),
+        "packed residual of each embedding",
+        "<chunk>.residuals.pt",
+    ),
+    _file(
+        "index",
+        "index_doclens",
+        ("doclens",),
+        "number of embeddings per passage",
+        "doclens.<chunk>.json",
+    ),
+    _file(
+        "index",
+        "index_chunk_metadata",
+        ("doclens",),
+        "first passage, passages, embeddings and first embedding of a chunk",
+        "<chunk>.metadata.json",
+    ),
+    # The inverted file: from centroids to passages.
+    _made(
+        "ivf",
+        "codes_before_sort",
+        ("codes",),
+        "codes of all chunks in a row",
+        f"{_INDEXER}._build_ivf",
+    ),
+    _made(
+        "ivf",
+        "codes_sorted_values",
+        ("codes_before_sort",),
+        "the codes sorted",
+        f"{_INDEXER}._build_ivf",
+    ),
+    _made(
+        "ivf",
+        "codes_sorted_indices",
+        ("codes_before_sort",),
+        "embedding of each sorted code; the sort is not stable, so equal codes may swap",
+        f"{_INDEXER}._build_ivf",
+        order="per_key:codes_sorted_values",
+    ),
+    _made(
+        "ivf",
+        "ivf_lengths",
+        ("codes_sorted_values", "codes_sorted_indices", "doclens"),
+        "number of passages per centroid",
+        "optimize_ivf",
+    ),
+    _made(
+        "ivf",
+        "ivf",
+        ("codes_sorted_values", "codes_sorted_indices", "doclens"),
+        "passages of each centroid, list after list, padded with zeros",
+        "optimize_ivf",
+        order="per_list:ivf_lengths",
+    ),
+    _file(
+        "ivf",
+        "index_ivf_lengths",
+        ("ivf_lengths",),
+        "number of passages per centroid",
+        "ivf.pid.pt",
+    ),
+    _file(
+        "ivf",
+        "index_ivf",
+        ("ivf",),
+        "passages of each centroid",
+        "ivf.pid.pt",
+        order="per_list:index_ivf_lengths",
+    ),
+)
+
+BY_NAME: dict[str, Artifact] = {artifact.name: artifact for artifact in CATALOGUE}
+POSITION: dict[str, int] = {artifact.name: place for place, artifact in enumerate(CATALOGUE)}

@@ -1,0 +1,221 @@
+"""The digest file: the contract between a capture and everything that reads captures.
+
+One Parquet file per lane and torch release. Its rows are digests of tensors, its metadata key
+`capture` holds a `Record` as JSON. No torch here: compare and site import this module.
+"""
+
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import blake3
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from matrix_capture.errors import MatrixError
+
+SCHEMA_VERSION = 1
+METADATA_KEY = b"capture"
+
+STAGES = ("install", "import", "load", "index", "search", "train")
+"""What a run goes through, in order; `Record.status` has one entry for each."""
+
+COLUMNS = pa.schema(
+    [
+        ("seq", pa.int32()),
+        ("repeat", pa.int8()),
+        ("stage", pa.string()),
+        ("artifact", pa.string()),
+        ("part", pa.string()),
+        ("scope", pa.string()),
+        ("occurrence", pa.int32()),
+        ("dtype", pa.string()),
+        ("shape", pa.list_(pa.int64())),
+        ("device", pa.string()),
+        ("numel", pa.int64()),
+        ("nbytes", pa.int64()),
+        ("digest", pa.binary(32)),
+        ("multiset", pa.binary(16)),
+        ("blocks", pa.list_(pa.binary(16))),
+        ("block_rows", pa.int32()),
+        ("nan", pa.int64()),
+        ("inf", pa.int64()),
+        ("zeros", pa.int64()),
+        ("min", pa.float64()),
+        ("max", pa.float64()),
+        ("mean", pa.float64()),
+        ("std", pa.float64()),
+        ("l2", pa.float64()),
+        ("stored", pa.bool_()),
+    ]
+)
+
+
+class StageStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """How far one stage came; `error` and `message` are the exception's type and first line."""
+
+    state: Literal["ok", "failed", "not_run"]
+    error: str = ""
+    message: str = ""
+
+
+class Observer(msgspec.Struct, frozen=True, kw_only=True):
+    """The observer certificate: does an index built under taps equal one built without?"""
+
+    identical: bool
+    tensors: int
+    differing: tuple[str, ...] = ()
+
+
+class CaptureCode(msgspec.Struct, frozen=True, kw_only=True):
+    """Which version of this package captured; `hash` covers its Python sources."""
+
+    version: str
+    hash: str
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything about a capture that is not a tensor.
+
+    `factors` are the lane's fixed factors as found in the environment, `missing` maps an artifact
+    that could not be tapped to the reason, `options` are those that set this lane apart from its
+    baseline, `seconds` are wall seconds per stage, `started` is UTC in ISO 8601.
+    """
+
+    schema_version: int
+    lane: str
+    torch: str
+    torch_build: str
+    status: dict[str, StageStatus]
+    packages: dict[str, str]
+    host: dict[str, str | int]
+    environ: dict[str, str]
+    inputs: dict[str, str]
+    factors: dict[str, str]
+    fingerprint: dict[str, str | int]
+    capture_code: CaptureCode
+    started: str
+    seconds: dict[str, float]
+    repeats: int = 0
+    options: dict[str, str | int] = {}
+    missing: dict[str, str] = {}
+    observer: Observer | None = None
+
+    def failed_stage(self) -> str | None:
+        """The stage where the run stopped, or None."""
+        return next((s for s in STAGES if self.state(s) == "failed"), None)
+
+    def state(self, stage: str) -> str:
+        """`ok`, `failed` or `not_run`."""
+        status = self.status.get(stage)
+        return status.state if status else "not_run"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Capture:
+    """A digest file in memory: the record and its rows (a table with `COLUMNS`)."""
+
+    record: Record
+    rows: Any
+
+
+def digest_path(data: Path, lane: str, torch: str) -> Path:
+    """Where a capture lives below the data folder."""
+    return data / "digests" / lane / f"torch-{torch}.parquet"
+
+
+def list_captures(data: Path, lane: str) -> list[Path]:
+    """Every digest file of a lane, in no particular order."""
+    return sorted((data / "digests" / lane).glob("torch-*.parquet"))
+
+
+def write_capture(capture: Capture, data: Path) -> Path:
+    """Write a capture; a record that it replaces moves to `history/` first.
+
+    Returns the path. A kill at any moment leaves the earlier record whole and no half file.
+    """
+    record = capture.record
+    path = digest_path(data, record.lane, record.torch)
+    metadata = {METADATA_KEY: msgspec.json.encode(record)}
+    table = capture.rows.cast(COLUMNS).replace_schema_metadata(metadata)
+    if path.exists():
+        old = blake3.blake3(path.read_bytes()).hexdigest()
+        kept = data / "history" / record.lane / record.torch / f"{old}.parquet"
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        if not kept.exists():
+            os.link(path, kept)
+    write_atomically(path, table)
+    return path
+
+
+def write_atomically(path: Path, table: Any, **options: Any) -> None:
+    """Write a Parquet table beside `path`, flush it to disk, then rename it into place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=path.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            pq.write_table(table, file, compression="zstd", **options)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_capture(path: Path) -> Capture:
+    """Read a digest file, checking it against this schema.
+
+    Raises:
+        MatrixError: the file is truncated, foreign, or of another schema version.
+    """
+    record = read_record(path)
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise MatrixError(f"{path}: not a readable digest file ({error}); {_CURE}") from None
+    return Capture(record=record, rows=table.select(COLUMNS.names).replace_schema_metadata(None))
+
+
+def read_record(path: Path) -> Record:
+    """Read only the record of a digest file.
+
+    Raises:
+        MatrixError: as `read_capture`.
+    """
+    try:
+        schema = pq.read_schema(path)
+    except (pa.ArrowException, OSError) as error:
+        raise MatrixError(f"{path}: not a Parquet file ({error}); {_CURE}") from None
+    payload = (schema.metadata or {}).get(METADATA_KEY)
+    if payload is None:
+        raise MatrixError(f"{path}: has no capture record, so it is not a digest file; {_CURE}")
+    try:
+        version = msgspec.json.decode(payload, type=_Versioned).schema_version
+        if version != SCHEMA_VERSION:
+            raise MatrixError(
+                f"{path}: schema version {version}, but this release reads {SCHEMA_VERSION}; "
+                "capture the release again"
+            )
+        record = msgspec.json.decode(payload, type=Record)
+    except msgspec.DecodeError as error:
+        raise MatrixError(f"{path}: its capture record is damaged ({error}); {_CURE}") from None
+    for field in COLUMNS:
+        index = schema.get_field_index(field.name)
+        found = schema.field(index).type if index >= 0 else "nothing"
+        if found != field.type:
+            raise MatrixError(
+                f"{path}: column {field.name} should be {field.type}, found {found}; {_CURE}"
+            )
+    return record
+
+
+class _Versioned(msgspec.Struct):
+    schema_version: int
+
+
+_CURE = "move it out of the data folder and capture the release again"

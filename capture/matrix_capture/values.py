@@ -1,0 +1,83 @@
+"""The content-addressed store of tensors: one Parquet file per value, named by its digest."""
+
+import os
+import uuid
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import fs
+
+from matrix_capture.digest import Snapshot, content_hash, storage_dtype
+from matrix_capture.errors import MatrixError
+
+
+class ValueStore:
+    """Reads and writes values below a root: a folder, an `s3://` or `gs://` address.
+
+    Writing a value that exists does nothing; a reader never sees half a file.
+    """
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        address = os.fspath(root)
+        if "://" in address:
+            self._fs, self._root = fs.FileSystem.from_uri(address)
+        else:
+            self._fs, self._root = fs.LocalFileSystem(), os.path.abspath(address)
+
+    def __contains__(self, digest: bytes) -> bool:
+        kind: Any = self._fs.get_file_info(self._path(digest)).type
+        return bool(kind == fs.FileType.File)
+
+    def put(self, snap: Snapshot, digest: bytes) -> None:
+        """Store a value under its digest."""
+        if digest in self:
+            return
+        path = self._path(digest)
+        self._fs.create_dir(path.rpartition("/")[0], recursive=True)
+        temporary = f"{path}.{uuid.uuid4().hex}.tmp"
+        metadata = {"dtype": snap.dtype, "shape": ",".join(map(str, snap.shape))}
+        table = pa.table({"value": snap.data}).replace_schema_metadata(metadata)
+        rows = snap.block_rows * max(1, snap.row_bytes // snap.data.itemsize)
+        try:
+            pq.write_table(
+                table,
+                temporary,
+                filesystem=self._fs,
+                row_group_size=rows,
+                compression="zstd",
+                use_dictionary=False,
+                column_encoding="BYTE_STREAM_SPLIT",
+                write_statistics=False,
+            )
+            self._fs.move(temporary, path)
+        except BaseException:
+            if self._fs.get_file_info(temporary).type == fs.FileType.File:
+                self._fs.delete_file(temporary)
+            raise
+
+    def get(self, digest: bytes) -> Snapshot:
+        """Read a value back and check that its bytes are those its name promises.
+
+        Raises:
+            MatrixError: the value is absent, unreadable, or not what its name says.
+        """
+        path = self._path(digest)
+        try:
+            table = pq.read_table(path, filesystem=self._fs)
+            metadata = table.schema.metadata or {}
+            dtype = metadata[b"dtype"].decode("ascii")
+            shape = tuple(int(dim) for dim in metadata[b"shape"].decode("ascii").split(",") if dim)
+            data = table.column("value").to_numpy().view(storage_dtype(dtype))
+        except FileNotFoundError:
+            raise MatrixError(f"{path}: no such value; capture the release again") from None
+        except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+            raise MatrixError(f"{path}: not a readable value ({error}); delete it") from None
+        snap = Snapshot(dtype=dtype, shape=shape, device="store", data=data)
+        if content_hash(snap) != digest:
+            raise MatrixError(f"{path}: its bytes do not match its name; delete it")
+        return snap
+
+    def _path(self, digest: bytes) -> str:
+        name = digest.hex()
+        return f"{self._root}/{name[:2]}/{name}.parquet"

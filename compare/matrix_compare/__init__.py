@@ -1,0 +1,1 @@
+"""Turns the digests of two captures into verdicts."""

@@ -1,0 +1,131 @@
+"""The verdict file: the contract between compare and everything that reads verdicts.
+
+One Parquet file per lane, one row per pair of releases, artifact, part and scope.
+"""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from matrix_capture.errors import MatrixError
+from matrix_capture.schema import write_atomically
+
+
+class Verdict(StrEnum):
+    """What became of an artifact between two captures; the order is that of precedence."""
+
+    FAILED = "failed"
+    NOT_RUN = "not_run"
+    NOT_COMPARABLE = "not_comparable"
+    MISSING = "missing"
+    UNSTABLE = "unstable"
+    IDENTICAL = "identical"
+    REORDERED = "reordered"
+    CLOSE = "close"
+    DIFFERS = "differs"
+
+    @property
+    def glyph(self) -> str:
+        """One character for tables."""
+        return _GLYPHS[self]
+
+    @property
+    def meaning(self) -> str:
+        """One sentence for legends."""
+        return _MEANINGS[self]
+
+
+_GLYPHS = {
+    Verdict.FAILED: "!",
+    Verdict.NOT_RUN: "\N{EN DASH}",
+    Verdict.NOT_COMPARABLE: "⊘",
+    Verdict.MISSING: "?",
+    Verdict.UNSTABLE: "~",
+    Verdict.IDENTICAL: "=",
+    Verdict.REORDERED: "⇄",
+    Verdict.CLOSE: "≈",
+    Verdict.DIFFERS: "≠",
+}
+
+_MEANINGS = {
+    Verdict.FAILED: "the run stopped before this artifact",
+    Verdict.NOT_RUN: "there is no capture",
+    Verdict.NOT_COMPARABLE: "inputs, host or a fixed factor differ",
+    Verdict.MISSING: "present on one side only; never counts as a pass",
+    Verdict.UNSTABLE: "differs between two runs of one environment; not blamed on torch",
+    Verdict.IDENTICAL: "same dtype, shape and bits",
+    Verdict.REORDERED: "the same elements in an order that the pipeline does not depend on",
+    Verdict.CLOSE: "within a tolerance profile",
+    Verdict.DIFFERS: "outside every profile, or another shape or dtype",
+}
+
+COLUMNS = pa.schema(
+    [
+        ("lane", pa.string()),
+        ("a", pa.string()),
+        ("b", pa.string()),
+        ("artifact", pa.string()),
+        ("part", pa.string()),
+        ("scope", pa.string()),
+        ("kind", pa.string()),
+        ("stage", pa.string()),
+        ("occurrences", pa.int32()),
+        ("identical", pa.int32()),
+        ("verdict", pa.string()),
+        ("reason", pa.string()),
+        ("profile", pa.string()),
+        ("profiles", pa.list_(pa.string())),
+        ("role", pa.string()),
+        ("max_abs", pa.float64()),
+        ("mean_abs", pa.float64()),
+        ("max_rel", pa.float64()),
+        ("equal_fraction", pa.float64()),
+        ("max_ulp", pa.int64()),
+        ("p99_ulp", pa.float64()),
+        ("rtol_needed", pa.float64()),
+        ("first_index", pa.list_(pa.int64())),
+        ("differing_blocks", pa.int32()),
+        ("differing_occurrences", pa.list_(pa.int32())),
+    ]
+)
+
+
+def verdict_path(data: Path, lane: str) -> Path:
+    """Where the verdicts of a lane live below the data folder."""
+    return data / "verdicts" / f"{lane}.parquet"
+
+
+def list_lanes(data: Path) -> list[str]:
+    """The lanes that have verdicts."""
+    return sorted(path.name.removesuffix(".parquet") for path in (data / "verdicts").glob("*.parquet"))
+
+
+def write_verdicts(rows: list[dict[str, Any]], data: Path, lane: str) -> Path:
+    """Write the verdicts of a lane, replacing them atomically; returns the path."""
+    path = verdict_path(data, lane)
+    write_atomically(path, pa.Table.from_pylist(rows, schema=COLUMNS))
+    return path
+
+
+def read_verdicts(data: Path, lane: str) -> list[dict[str, Any]]:
+    """Read the verdicts of a lane as dictionaries keyed by column name.
+
+    Raises:
+        MatrixError: there are none, or the file is not a verdict file.
+    """
+    path = verdict_path(data, lane)
+    if not path.exists():
+        raise MatrixError(f"{path}: no verdicts for lane {lane}; run nox -s compare first")
+    try:
+        table = pq.read_table(path)
+        rows: list[dict[str, Any]] = table.select(COLUMNS.names).cast(COLUMNS).to_pylist()
+    except (pa.ArrowException, OSError, KeyError) as error:
+        raise MatrixError(f"{path}: not a readable verdict file ({error}); delete it") from None
+    known = {verdict.value for verdict in Verdict}
+    for row in rows:
+        if row["verdict"] not in known:
+            raise MatrixError(f"{path}: unknown verdict {row['verdict']!r}; delete the file")
+    return rows
