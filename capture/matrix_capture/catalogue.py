@@ -40,6 +40,7 @@ def _probe(
     name: str,
     parents: tuple[str, ...],
     meaning: str,
+    *,
     order: str = "none",
     keep: Keep = "always",
 ) -> Artifact:
@@ -62,6 +63,7 @@ def _made(
     parents: tuple[str, ...],
     meaning: str,
     source: str,
+    *,
     order: str = "none",
     keep: Keep = "always",
 ) -> Artifact:
@@ -83,6 +85,7 @@ def _file(
     parents: tuple[str, ...],
     meaning: str,
     source: str,
+    *,
     order: str = "none",
 ) -> Artifact:
     return Artifact(
@@ -278,7 +281,7 @@ CATALOGUE: tuple[Artifact, ...] = (
         "value that stands for each bucket",
         f"{_INDEXER}._compute_avg_residual",
     ),
-    # The codec as the index holds it; what follows is computed from these files, not from the above.
+    # The codec as the index holds it; what follows is computed from these files.
     _file(
         "codec",
         "index_centroids",

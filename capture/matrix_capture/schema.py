@@ -6,9 +6,11 @@ One Parquet file per lane and torch release. Its rows are digests of tensors, it
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import blake3
 import msgspec
@@ -142,29 +144,18 @@ def write_capture(capture: Capture, data: Path) -> Path:
     metadata = {METADATA_KEY: msgspec.json.encode(record)}
     table = capture.rows.cast(COLUMNS).replace_schema_metadata(metadata)
     if path.exists():
-        old = blake3.blake3(path.read_bytes()).hexdigest()
-        kept = data / "history" / record.lane / record.torch / f"{old}.parquet"
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        if not kept.exists():
-            os.link(path, kept)
+        old = path.read_bytes()
+        name = f"{blake3.blake3(old).hexdigest()}.parquet"
+        with _replacing(data / "history" / record.lane / record.torch / name) as file:
+            file.write(old)
     write_atomically(path, table)
     return path
 
 
 def write_atomically(path: Path, table: Any, **options: Any) -> None:
     """Write a Parquet table beside `path`, flush it to disk, then rename it into place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=path.parent)
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            pq.write_table(table, file, compression="zstd", **options)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with _replacing(path) as file:
+        pq.write_table(table, file, compression="zstd", write_page_checksum=True, **options)
 
 
 def read_capture(path: Path) -> Capture:
@@ -173,11 +164,13 @@ def read_capture(path: Path) -> Capture:
     Raises:
         MatrixError: the file is truncated, foreign, or of another schema version.
     """
-    record = read_record(path)
-    try:
-        table = pq.read_table(path)
-    except (pa.ArrowException, OSError) as error:
-        raise MatrixError(f"{path}: not a readable digest file ({error}); {_CURE}") from None
+    # Opened once: a capture that replaces this one meanwhile must not lend it its rows.
+    with _opened(path) as file:
+        record = _checked_record(path, file.schema_arrow)
+        try:
+            table = file.read()
+        except (pa.ArrowException, OSError) as error:
+            raise MatrixError(f"{path}: not a readable digest file ({error}); {_CURE}") from None
     return Capture(record=record, rows=table.select(COLUMNS.names).replace_schema_metadata(None))
 
 
@@ -187,10 +180,20 @@ def read_record(path: Path) -> Record:
     Raises:
         MatrixError: as `read_capture`.
     """
+    with _opened(path) as file:
+        return _checked_record(path, file.schema_arrow)
+
+
+def _opened(path: Path) -> Any:
     try:
-        schema = pq.read_schema(path)
+        return pq.ParquetFile(path, page_checksum_verification=True)
+    except FileNotFoundError:
+        raise MatrixError(f"{path}: no such digest file; capture the release first") from None
     except (pa.ArrowException, OSError) as error:
         raise MatrixError(f"{path}: not a Parquet file ({error}); {_CURE}") from None
+
+
+def _checked_record(path: Path, schema: Any) -> Record:
     payload = (schema.metadata or {}).get(METADATA_KEY)
     if payload is None:
         raise MatrixError(f"{path}: has no capture record, so it is not a digest file; {_CURE}")
@@ -202,7 +205,7 @@ def read_record(path: Path) -> Record:
                 "capture the release again"
             )
         record = msgspec.json.decode(payload, type=Record)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MatrixError(f"{path}: its capture record is damaged ({error}); {_CURE}") from None
     for field in COLUMNS:
         index = schema.get_field_index(field.name)
@@ -212,6 +215,23 @@ def read_record(path: Path) -> Record:
                 f"{path}: column {field.name} should be {field.type}, found {found}; {_CURE}"
             )
     return record
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A file that takes the name `path` once it is complete and on disk, or never."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=path.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 class _Versioned(msgspec.Struct):

@@ -2,6 +2,7 @@
 
 import os
 import uuid
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -20,10 +21,13 @@ class ValueStore:
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
         address = os.fspath(root)
-        if "://" in address:
+        if "://" not in address:
+            self._fs, self._root = fs.LocalFileSystem(), str(Path(address).absolute())
+            return
+        try:
             self._fs, self._root = fs.FileSystem.from_uri(address)
-        else:
-            self._fs, self._root = fs.LocalFileSystem(), os.path.abspath(address)
+        except (pa.ArrowException, OSError, ValueError, ImportError) as error:
+            raise MatrixError(f"{address}: not a place for values ({error})") from None
 
     def __contains__(self, digest: bytes) -> bool:
         kind: Any = self._fs.get_file_info(self._path(digest)).type
@@ -37,8 +41,10 @@ class ValueStore:
         self._fs.create_dir(path.rpartition("/")[0], recursive=True)
         temporary = f"{path}.{uuid.uuid4().hex}.tmp"
         metadata = {"dtype": snap.dtype, "shape": ",".join(map(str, snap.shape))}
-        table = pa.table({"value": snap.data}).replace_schema_metadata(metadata)
-        rows = snap.block_rows * max(1, snap.row_bytes // snap.data.itemsize)
+        # Parquet has no complex numbers: real and imaginary parts alternate.
+        column = snap.data.view(snap.data.real.dtype)
+        table = pa.table({"value": column}).replace_schema_metadata(metadata)
+        rows = snap.block_rows * max(1, snap.row_bytes // column.itemsize)
         try:
             pq.write_table(
                 table,
