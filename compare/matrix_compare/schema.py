@@ -100,7 +100,9 @@ def verdict_path(data: Path, lane: str) -> Path:
 
 def list_lanes(data: Path) -> list[str]:
     """The lanes that have verdicts."""
-    return sorted(path.name.removesuffix(".parquet") for path in (data / "verdicts").glob("*.parquet"))
+    return sorted(
+        path.name.removesuffix(".parquet") for path in (data / "verdicts").glob("*.parquet")
+    )
 
 
 def write_verdicts(rows: list[dict[str, Any]], data: Path, lane: str) -> Path:

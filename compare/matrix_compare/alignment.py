@@ -1,0 +1,134 @@
+"""The captures of a lane side by side: what each has, and which contents are the same."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from matrix_capture.catalogue import POSITION, Artifact
+from matrix_capture.schema import Capture
+from matrix_compare.verdict import Cell, artifact_of, cell_of
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Column:
+    """One artifact, part and scope that some capture of the lane has.
+
+    `keys` are the columns in this scope of the artifact that the order rule refers to.
+    """
+
+    artifact: Artifact
+    part: str
+    scope: str
+    keys: tuple[int, ...]
+
+
+class Alignment:
+    """Captures by columns, columns in the order of catalogue, scope and part.
+
+    `content` numbers what a capture has in a column: equal numbers mean equal digests in every
+    occurrence. It is -1 where the capture has nothing and -2 where the numbers cannot settle it,
+    because repeats disagree or repeat 0 has nothing. `count` is the number of occurrences.
+    """
+
+    def __init__(self, captures: Sequence[Capture]) -> None:
+        self._rows = _stacked(captures)
+        found = _contents(self._rows)
+        self.columns = _columns(found)
+        place = {(c.artifact.name, c.part, c.scope): n for n, c in enumerate(self.columns)}
+        shape = (len(captures), len(self.columns))
+        self.content: npt.NDArray[np.int64] = np.full(shape, -1, dtype=np.int64)
+        self.count: npt.NDArray[np.int64] = np.zeros(shape, dtype=np.int64)
+        self._numbers: dict[tuple[int, int], list[int]] = {}
+        self._cells: dict[tuple[int, int], Cell] = {}
+        known: dict[str, int] = {}
+        for row in found:
+            at = (row["capture"], place[row["artifact"], row["part"], row["scope"]])
+            settled = row["content"] is not None and row["stable"]
+            self.content[at] = known.setdefault(row["content"], len(known)) if settled else -2
+            self.count[at] = row["count"]
+            self._numbers[at] = row["numbers"]
+
+    def cell(self, capture: int, column: int) -> Cell | None:
+        """The rows of one capture in one column, or None if it has none."""
+        at = (capture, column)
+        if at in self._numbers and at not in self._cells:
+            self._cells[at] = cell_of(self._rows.take(self._numbers[at]).to_pylist())
+        return self._cells.get(at)
+
+
+def _stacked(captures: Sequence[Capture]) -> Any:
+    """All rows of all captures, with the number of the capture and of the row."""
+    tables = [
+        capture.rows.append_column("capture", pa.array([place] * len(capture.rows), pa.int32()))
+        for place, capture in enumerate(captures)
+    ]
+    table = pa.concat_tables(tables)
+    return table.append_column("number", pa.array(range(len(table)), pa.int64()))
+
+
+# A multiset hash is part of the content, lest a capture without one hides that others have it.
+_CONTENTS = """
+with runs as (
+    select capture, artifact, part, scope, repeat,
+        any_value(stage) as stage,
+        count(*) as count,
+        list(number order by occurrence, seq) as numbers,
+        string_agg(
+            concat_ws(':', occurrence, hex(digest), coalesce(hex(multiset), '')), ' '
+            order by occurrence, seq
+        ) as content
+    from digests
+    group by all
+)
+select capture, artifact, part, scope,
+    min(stage) as stage,
+    coalesce(any_value(count) filter (where repeat = 0), 0) as count,
+    flatten(list(numbers order by repeat)) as numbers,
+    any_value(content) filter (where repeat = 0) as content,
+    count(distinct content) = 1 as stable
+from runs
+group by all
+"""
+
+
+def _contents(rows: Any) -> list[dict[str, Any]]:
+    """One entry per capture, artifact, part and scope, with all occurrences of repeat 0 in one."""
+    needed = ["capture", "number", "seq", "repeat", "stage", "artifact", "part", "scope"]
+    with duckdb.connect() as connection:
+        connection.register("digests", rows.select([*needed, "occurrence", "digest", "multiset"]))
+        answer: list[dict[str, Any]] = connection.sql(_CONTENTS).to_arrow_table().to_pylist()
+    return answer
+
+
+def _columns(found: list[dict[str, Any]]) -> list[Column]:
+    stages: dict[tuple[str, str, str], str] = {}
+    for row in found:
+        key = (row["artifact"], row["part"], row["scope"])
+        stages[key] = min(row["stage"], stages.get(key, row["stage"]))
+    ordered = sorted(stages, key=_order)
+    by_scope: dict[tuple[str, str], list[int]] = {}
+    for number, (name, _, scope) in enumerate(ordered):
+        by_scope.setdefault((name, scope), []).append(number)
+    columns = []
+    for name, part, scope in ordered:
+        artifact = artifact_of(name, stages[name, part, scope])
+        keys = tuple(by_scope.get((artifact.order_key or "", scope), ()))
+        columns.append(Column(artifact=artifact, part=part, scope=scope, keys=keys))
+    return columns
+
+
+def _order(key: tuple[str, str, str]) -> tuple[Any, ...]:
+    name, part, scope = key
+    return (POSITION.get(name, len(POSITION)), name, _natural(scope), _natural(part), scope, part)
+
+
+def _natural(text: str) -> tuple[tuple[str, int], ...]:
+    """A key that sorts `chunk.2` before `chunk.10`."""
+    pieces = re.split(r"([0-9]+)", text)
+    return tuple((piece, 0) if n % 2 == 0 else ("", int(piece)) for n, piece in enumerate(pieces))
