@@ -1,0 +1,97 @@
+"""`python -m matrix_capture`: what the capture sessions call inside a torch environment."""
+
+import argparse
+import shutil
+import sys
+from pathlib import Path
+
+from matrix_capture import runner
+from matrix_capture.errors import MatrixError
+from matrix_capture.extensions import compiler
+from matrix_capture.inputs import DEFAULT_PASSAGES
+from matrix_capture.install_log import infrastructure, reason
+from matrix_capture.schema import read_record
+from matrix_capture.settings import read_settings
+
+_SPACE_NEEDED = 12 * 10**9  # bytes: the largest torch environment, its downloads, and room to work
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        settings = read_settings()
+        request = runner.Request(
+            settings=settings,
+            lane=options.lane,
+            torch=settings.release(options.torch),
+            data=options.data,
+            cache=options.cache,
+            passages=options.passages,
+        )
+        settings.lane(options.lane)
+        options.command(request, options)
+    except MatrixError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _check(request: runner.Request, options: argparse.Namespace) -> None:
+    """Say `current` when the capture on record serves, else `stale` and why."""
+    why = "asked for with --fresh" if options.fresh else runner.stale(request)
+    if why is None:
+        print("current")
+        return
+    compiler()
+    free = shutil.disk_usage(sys.prefix).free
+    if free < _SPACE_NEEDED:
+        raise MatrixError(
+            f"{free / 1e9:.0f} GB free where environments are made, but a capture needs "
+            f"{_SPACE_NEEDED / 1e9:.0f} GB; free some space"
+        )
+    print(f"stale: {why}")
+
+
+def _run(request: runner.Request, options: argparse.Namespace) -> None:
+    """Capture, and say what was written."""
+    path = runner.capture(request, options.install_seconds)
+    record = read_record(path)
+    failed = record.failed_stage()
+    if failed:
+        print(f"failed: {failed} (recorded); the log is {runner.log_path(request)}")
+    print(f"wrote {path}")
+
+
+def _fail(request: runner.Request, options: argparse.Namespace) -> None:
+    """Record a failed install, unless the network or the disk is to blame."""
+    log = options.log.read_text(encoding="utf-8", errors="replace")
+    if blame := infrastructure(log):
+        raise MatrixError(f"torch {request.torch} was not installed: {blame}; nothing recorded")
+    path = runner.record_failed_install(request, options.install_seconds, reason(log))
+    print(f"failed: install (recorded): {reason(log)}")
+    print(f"wrote {path}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m matrix_capture", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, command in (("check", _check), ("run", _run), ("fail", _fail)):
+        sub = commands.add_parser(name, help=command.__doc__, description=command.__doc__)
+        sub.set_defaults(command=command)
+        sub.add_argument("--torch", required=True, metavar="VERSION", help="a release")
+        sub.add_argument("--lane", required=True, help="a lane of matrix.toml")
+        sub.add_argument("--data", required=True, type=Path, help="where records go")
+        sub.add_argument("--cache", required=True, type=Path, help="inputs, extensions, logs")
+        sub.add_argument("--passages", type=int, default=DEFAULT_PASSAGES, help="collection size")
+        if name == "check":
+            sub.add_argument("--fresh", action="store_true", help="capture again in any case")
+        else:
+            sub.add_argument("--install-seconds", type=float, default=0.0)
+        if name == "fail":
+            sub.add_argument("--log", required=True, type=Path, help="the installer's output")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

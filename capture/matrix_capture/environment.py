@@ -1,0 +1,127 @@
+"""What a capture ran on: packages, host, numeric switches, and the fingerprint of the host."""
+
+import importlib.metadata
+import os
+import platform
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import blake3
+
+from matrix_capture import __version__
+from matrix_capture.schema import CaptureCode
+from matrix_capture.settings import Lane
+
+# Switches that change numbers or their order; no other variable is recorded.
+SWITCHES = (
+    "ATEN_CPU_CAPABILITY",
+    "CUBLAS_WORKSPACE_CONFIG",
+    "DNNL_MAX_CPU_ISA",
+    "KMP_DETERMINISTIC_REDUCTION",
+    "MKL_CBWR",
+    "MKL_DYNAMIC",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "MKL_NUM_THREADS",
+    "NVIDIA_TF32_OVERRIDE",
+    "OMP_DYNAMIC",
+    "OMP_NUM_THREADS",
+    "ONEDNN_DEFAULT_FPMATH_MODE",
+    "ONEDNN_MAX_CPU_ISA",
+    "OPENBLAS_CORETYPE",
+    "OPENBLAS_NUM_THREADS",
+    "PYTHONHASHSEED",
+    "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
+)
+
+# Instruction sets that choose a kernel somewhere below torch.
+_ISA = re.compile(r"(sse4_[12]|avx\w*|fma|f16c|amx_\w+|asimd\w*|sve\w*|bf16)")
+
+# Packages whose version a lane fixes beside the ones it names itself.
+_FACTORS = ("datasets", "faiss-cpu", "numpy", "pyarrow", "scipy", "tokenizers", "transformers")
+
+
+def packages() -> dict[str, str]:
+    """Every installed distribution, normalised name to version."""
+    found = {
+        re.sub(r"[-_.]+", "-", dist.name).lower(): dist.version
+        for dist in importlib.metadata.distributions()
+    }
+    return dict(sorted(found.items()))
+
+
+def factors(lane: Lane, installed: dict[str, str]) -> dict[str, str]:
+    """The factors the lane fixes, as found here."""
+    return {
+        "device": lane.device,
+        "python": ".".join(platform.python_version_tuple()[:2]),
+        "threads": str(lane.threads),
+        "colbert-ai": installed.get("colbert-ai", ""),
+        **{name: installed.get(name, "") for name in _FACTORS},
+    }
+
+
+def switches(variables: Mapping[str, str]) -> dict[str, str]:
+    """The numeric switches among some environment variables."""
+    return {name: variables[name] for name in SWITCHES if name in variables}
+
+
+def host() -> dict[str, str | int]:
+    """The machine, as far as it can be told without torch."""
+    cpu = _cpuinfo()
+    flags = cpu.get("flags") or cpu.get("Features") or ""
+    return {
+        "cpu_vendor": cpu.get("vendor_id") or cpu.get("CPU implementer") or "unknown",
+        "cpu_model": cpu.get("model name") or platform.machine(),
+        "cpu_family": " ".join(cpu.get(key, "?") for key in ("cpu family", "model", "stepping")),
+        "isa": " ".join(sorted(flag for flag in flags.split() if _ISA.fullmatch(flag))),
+        "cores": os.cpu_count() or 1,
+        "libc": " ".join(platform.libc_ver()),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+    }
+
+
+def fingerprint(machine: dict[str, str | int], threads: int) -> dict[str, str | int]:
+    """The facts of a host that must match before two captures are compared; torch has no part."""
+    names = ("cpu_vendor", "cpu_model", "cpu_family", "isa", "libc", "system")
+    return {**{name: machine[name] for name in names}, "threads": threads}
+
+
+def torch_facts(torch: Any) -> dict[str, str | int]:
+    """The libraries inside a torch build, and how it uses this machine."""
+    facts: dict[str, str | int] = {"torch_threads": torch.get_num_threads()}
+    if torch.version.cuda:
+        facts["cuda"] = torch.version.cuda
+    if hasattr(torch.backends, "cpu"):
+        facts["cpu_capability"] = torch.backends.cpu.get_cpu_capability()
+    built = torch.__config__.show()
+    for name, pattern in (
+        ("mkl", r"Math Kernel Library Version (\S+)"),
+        ("onednn", r"(?:MKL-DNN|oneDNN) v(\S+)"),
+        ("blas", r"BLAS_INFO=(\w+)"),
+        ("lapack", r"LAPACK_INFO=(\w+)"),
+        ("compiler", r"(GCC [\d.]+|clang \S+)"),
+    ):
+        if match := re.search(pattern, built):
+            facts[name] = match.group(1).rstrip(",")
+    return facts
+
+
+def capture_code() -> CaptureCode:
+    """This package's version and the BLAKE3 of its sources."""
+    hasher = blake3.blake3()
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        hasher.update(source.name.encode()).update(source.read_bytes())
+    return CaptureCode(version=__version__, hash=hasher.hexdigest())
+
+
+def _cpuinfo() -> dict[str, str]:
+    """The first processor's entries of /proc/cpuinfo; empty where there is none."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return {}
+    pairs = (line.partition(":") for line in text.partition("\n\n")[0].splitlines())
+    return {key.strip(): value.strip() for key, _, value in pairs}

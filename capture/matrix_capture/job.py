@@ -1,0 +1,36 @@
+"""What a capture and the pipeline process it starts tell each other, as JSON in a scratch folder."""
+
+import msgspec
+
+from matrix_capture.schema import Observer
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """What one run of the pipeline is to do."""
+
+    torch: str
+    repeat: int
+    threads: int
+    checkpoint: str
+    collection: tuple[str, ...]
+    values: str
+    extensions: str
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """A stage that started, ended or failed, after `seconds` in it."""
+
+    stage: str
+    state: str
+    seconds: float = 0.0
+    error: str = ""
+    message: str = ""
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """What only this process can know of the environment and of its own taps."""
+
+    torch_build: str
+    host: dict[str, str | int]
+    missing: dict[str, str]
+    observer: Observer | None

@@ -1,0 +1,162 @@
+"""The process that imports torch: one run of colbert-ai's indexing, stage by stage.
+
+Runs as `python -m matrix_capture.pipeline FOLDER` with a `Job` in `FOLDER/job.json`; leaves behind
+`rows.parquet`, `facts.json` and `progress.jsonl`. The parent survives whatever happens here.
+"""
+
+import os
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow.parquet as pq
+
+from matrix_capture import environment
+from matrix_capture.extensions import extensions_folder, held
+from matrix_capture.index_files import record_index
+from matrix_capture.inputs import CONFIG
+from matrix_capture.job import Event, Facts, Job
+from matrix_capture.probes import record_probes
+from matrix_capture.recorder import Recorder
+from matrix_capture.schema import Observer
+from matrix_capture.taps import tapped
+from matrix_capture.values import ValueStore
+
+_CERTIFICATE_PASSAGES = 64
+
+
+class StageFailed(Exception):
+    """A stage failed and the failure is in the progress file; nothing more is to be done."""
+
+
+class Run:
+    """One run of the pipeline in a scratch folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.job = msgspec.json.decode((folder / "job.json").read_bytes(), type=Job)
+        self.recorder = Recorder(ValueStore(self.job.values), repeat=self.job.repeat)
+        self._progress = (folder / "progress.jsonl").open("ab", buffering=0)
+
+    def __call__(self) -> None:
+        """Import, load, index; then prove that watching changed nothing."""
+        observer = None
+        try:
+            with self._stage("import"):
+                torch = self._import()
+            with self._stage("load"):
+                self._load()
+            with self._stage("index"):
+                record_probes(self.recorder)
+                index = self._index(self.job.collection, "index", self.recorder)
+                record_index(self.recorder, index)
+                if self.job.repeat == 0:
+                    observer = self._certify()
+        except StageFailed:
+            pass
+        pq.write_table(self.recorder.table(), self.folder / "rows.parquet")
+        if "torch" not in sys.modules:
+            return
+        import torch  # noqa: PLC0415 - it may be what failed
+
+        facts = Facts(
+            torch_build=str(torch.__version__),
+            host=environment.torch_facts(torch),
+            missing=self.recorder.missing,
+            observer=observer,
+        )
+        (self.folder / "facts.json").write_bytes(msgspec.json.encode(facts))
+
+    def _import(self) -> Any:
+        import torch  # noqa: PLC0415 - importing it is the stage
+
+        if torch.__version__.partition("+")[0] != self.job.torch:
+            raise RuntimeError(f"this environment has torch {torch.__version__}")
+        torch.set_num_threads(self.job.threads)
+        # torch's own default folder does not know its version: releases would share extensions.
+        os.environ["TORCH_EXTENSIONS_DIR"] = str(
+            extensions_folder(Path(self.job.extensions), torch.__version__)
+        )
+        import colbert  # noqa: PLC0415
+        import colbert.indexer  # noqa: F401, PLC0415
+        import faiss  # noqa: F401, PLC0415
+
+        return torch
+
+    def _load(self) -> None:
+        from colbert.infra import ColBERTConfig  # noqa: PLC0415
+        from colbert.modeling.checkpoint import Checkpoint  # noqa: PLC0415
+
+        config = ColBERTConfig(checkpoint=self.job.checkpoint, **CONFIG)
+        with held(Path(os.environ["TORCH_EXTENSIONS_DIR"])):
+            checkpoint = Checkpoint(self.job.checkpoint, colbert_config=config)
+        for name, parameter in sorted(checkpoint.model.named_parameters()):
+            self.recorder.record("weights", parameter, part=name)
+
+    def _index(self, collection: tuple[str, ...], name: str, recorder: Recorder | None) -> Path:
+        """Index a collection with colbert-ai; returns the folder of the finished index."""
+        from colbert import Indexer  # noqa: PLC0415
+        from colbert.infra import ColBERTConfig, Run, RunConfig  # noqa: PLC0415
+
+        # In RunConfig, not in ColBERTConfig where it is overwritten: the taps live in this process.
+        run = RunConfig(
+            nranks=1, root=str(self.folder), experiment="runs", avoid_fork_if_possible=True
+        )
+        with Run().context(run):
+            indexer = Indexer(self.job.checkpoint, config=ColBERTConfig(**CONFIG))
+            if recorder is None:
+                return Path(indexer.index(name, list(collection)))
+            with tapped(recorder):
+                return Path(indexer.index(name, list(collection)))
+
+    def _certify(self) -> Observer:
+        """Index a slice with and without taps and compare the finished indexes."""
+        collection = self.job.collection[:_CERTIFICATE_PASSAGES]
+        watched, plain = (
+            _digests(self._index(collection, name, recorder))
+            for name, recorder in (("watched", Recorder()), ("plain", None))
+        )
+        differing = sorted(
+            name for name in watched.keys() | plain.keys() if watched.get(name) != plain.get(name)
+        )
+        return Observer(identical=not differing, tensors=len(plain), differing=tuple(differing))
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        started = time.monotonic()
+        self._report(Event(stage=name, state="started"))
+        try:
+            yield
+        except Exception as error:
+            traceback.print_exc()
+            self._report(
+                Event(
+                    stage=name,
+                    state="failed",
+                    seconds=time.monotonic() - started,
+                    error=type(error).__name__,
+                    message=(str(error).strip().splitlines() or [""])[0],
+                )
+            )
+            raise StageFailed from error
+        self._report(Event(stage=name, state="ok", seconds=time.monotonic() - started))
+
+    def _report(self, event: Event) -> None:
+        self._progress.write(msgspec.json.encode(event) + b"\n")
+
+
+def _digests(index: Path) -> dict[str, bytes]:
+    recorder = Recorder()
+    record_index(recorder, index)
+    rows = recorder.table()
+    return dict(zip(rows["part"].to_pylist(), rows["digest"].to_pylist(), strict=True))
+
+
+# colbert-ai makes spawn the start method: a child would import this module again.
+if __name__ == "__main__":
+    Run(Path(sys.argv[1]))()

@@ -1,0 +1,279 @@
+"""One capture from start to record: prepares the inputs, runs the pipeline twice, writes the file.
+
+This process never imports torch. The pipeline runs in a process of its own, so that a crash inside
+torch is a recorded failure like any other.
+"""
+
+import datetime
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import blake3
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from matrix_capture import environment, inputs
+from matrix_capture.errors import MatrixError
+from matrix_capture.job import Event, Facts, Job
+from matrix_capture.progress import Progress
+from matrix_capture.schema import (
+    COLUMNS,
+    SCHEMA_VERSION,
+    STAGES,
+    Capture,
+    Record,
+    StageStatus,
+    digest_path,
+    read_record,
+    write_capture,
+)
+from matrix_capture.settings import Lane, Settings
+
+REPEATS = 2
+"""The pipeline runs this often in one environment: a tensor that differs from itself is unstable."""
+
+_POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """Which capture is wanted and where its parts live."""
+
+    settings: Settings
+    lane: str
+    torch: str
+    data: Path
+    cache: Path
+    passages: int = inputs.DEFAULT_PASSAGES
+
+    @property
+    def fixed(self) -> Lane:
+        """The lane's fixed factors."""
+        return self.settings.lane(self.lane)
+
+    @property
+    def options(self) -> dict[str, str | int]:
+        """The options that set this capture apart from its lane's baseline."""
+        if self.passages == inputs.DEFAULT_PASSAGES:
+            return {}
+        return {"passages": self.passages}
+
+    @property
+    def lane_name(self) -> str:
+        """The lane it is recorded in: with options a lane of its own, never the baseline."""
+        if not self.options:
+            return self.lane
+        payload = msgspec.json.encode(self.options, order="deterministic")
+        return f"{self.lane}+{blake3.blake3(payload).hexdigest(4)}"
+
+    def inputs(self) -> inputs.Inputs:
+        """The inputs, made on first use."""
+        return inputs.prepare(self.cache / "sources", self.cache, self.passages)
+
+
+def stale(request: Request) -> str | None:
+    """Why the capture on record does not serve this request, or None when it does."""
+    path = digest_path(request.data, request.lane_name, request.torch)
+    if not path.exists():
+        return "never captured"
+    try:
+        record = read_record(path)
+    except MatrixError as error:
+        return str(error)
+    fingerprint = environment.fingerprint(environment.host(), request.fixed.threads)
+    if record.inputs != request.inputs().hashes:
+        return "the inputs changed"
+    if record.capture_code.hash != environment.capture_code().hash:
+        return "the capture code changed"
+    if record.fingerprint != fingerprint:
+        return "captured on another host"
+    return None
+
+
+def capture(request: Request, install_seconds: float) -> Path:
+    """Run the pipeline in this environment and record what it made; returns the digest file."""
+    started = datetime.datetime.now(datetime.UTC)
+    prepared = request.inputs()
+    events: list[Event] = []
+    facts: Facts | None = None
+    tables: list[pa.Table] = []
+    with Progress(f"torch {request.torch}") as progress:
+        for repeat in range(REPEATS):
+            progress.label = f"run {repeat + 1} of {REPEATS}"
+            with tempfile.TemporaryDirectory(prefix="colbert-matrix-") as scratch:
+                folder = Path(scratch)
+                events += _run(request, prepared, repeat, folder, progress)
+                if (folder / "rows.parquet").exists():
+                    tables.append(pq.read_table(folder / "rows.parquet"))
+                if repeat == 0 and (folder / "facts.json").exists():
+                    facts = msgspec.json.decode((folder / "facts.json").read_bytes(), type=Facts)
+            if any(event.state == "failed" for event in events):
+                break
+    status = {"install": StageStatus(state="ok"), **_status(events)}
+    seconds = {"install": install_seconds, **_seconds(events)}
+    record = _record(request, prepared, started, status, seconds, facts, len(tables))
+    rows = pa.concat_tables(tables) if tables else COLUMNS.empty_table()
+    return write_capture(Capture(record=record, rows=_numbered(rows)), request.data)
+
+
+def record_failed_install(request: Request, seconds: float, message: str) -> Path:
+    """Record a release that could not be installed: no rows, and a record that says why."""
+    status = {
+        "install": StageStatus(state="failed", error="InstallError", message=message),
+        **_status([]),
+    }
+    started = datetime.datetime.now(datetime.UTC)
+    record = _record(
+        request, request.inputs(), started, status, {"install": seconds}, None, repeats=0
+    )
+    return write_capture(Capture(record=record, rows=COLUMNS.empty_table()), request.data)
+
+
+def log_path(request: Request) -> Path:
+    """Where the output of colbert-ai and torch goes."""
+    return request.cache / "logs" / request.lane_name / f"torch-{request.torch}.log"
+
+
+def _run(
+    request: Request, prepared: inputs.Inputs, repeat: int, folder: Path, progress: Progress
+) -> list[Event]:
+    """Run the pipeline once in a process of its own, showing its stages as they pass."""
+    job = Job(
+        torch=request.torch,
+        repeat=repeat,
+        threads=request.fixed.threads,
+        checkpoint=str(prepared.checkpoint),
+        collection=prepared.collection,
+        values=str((request.data / "values").absolute()),
+        extensions=str((request.cache / "extensions").absolute()),
+    )
+    (folder / "job.json").write_bytes(msgspec.json.encode(job))
+    log = log_path(request)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab" if repeat else "wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "matrix_capture.pipeline", str(folder)],
+            cwd=folder,
+            env=_environment(request.fixed),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            while process.poll() is None:
+                progress.show(_events(folder))
+                time.sleep(_POLL_SECONDS)
+        finally:
+            process.kill()
+            process.wait()
+    events = _events(folder)
+    progress.show(events)
+    if process.returncode != 0:
+        events.append(_crash(events, process.returncode))
+        progress.show(events)
+    progress.end_run()
+    return events
+
+
+def _environment(lane: Lane) -> dict[str, str]:
+    """The variables that the pipeline runs under."""
+    threads = str(lane.threads)
+    fixed = {
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "PYTHONHASHSEED": "0",
+        "PYTHONUNBUFFERED": "1",
+        # Freed memory stays with the process: otherwise every large temporary is mapped and zeroed
+        # by the kernel anew, which takes a third of the time of encoding on a small machine.
+        "MALLOC_MMAP_MAX_": "0",
+        "MALLOC_TRIM_THRESHOLD_": str(2**40),
+        "OMP_NUM_THREADS": threads,
+        "MKL_NUM_THREADS": threads,
+        "OPENBLAS_NUM_THREADS": threads,
+    }
+    if lane.device == "cpu":
+        fixed["CUDA_VISIBLE_DEVICES"] = ""
+    return {**os.environ, **fixed}
+
+
+def _events(folder: Path) -> list[Event]:
+    try:
+        lines = (folder / "progress.jsonl").read_bytes().splitlines(keepends=True)
+    except FileNotFoundError:
+        return []
+    whole = (line for line in lines if line.endswith(b"\n"))
+    return [msgspec.json.decode(line, type=Event) for line in whole]
+
+
+def _crash(events: list[Event], code: int) -> Event:
+    """The failure of a process that could not report one itself."""
+    stage = events[-1].stage if events else "import"
+    what = f"killed by signal {-code}" if code < 0 else f"exited with status {code}"
+    return Event(stage=stage, state="failed", error="ProcessDied", message=f"the process {what}")
+
+
+def _status(events: list[Event]) -> dict[str, StageStatus]:
+    status = {stage: StageStatus(state="not_run") for stage in STAGES if stage != "install"}
+    for event in events:
+        if event.state == "failed":
+            status[event.stage] = StageStatus(
+                state="failed", error=event.error, message=event.message
+            )
+        elif event.state == "ok":
+            status[event.stage] = StageStatus(state="ok")
+    return status
+
+
+def _seconds(events: list[Event]) -> dict[str, float]:
+    """Wall seconds of each stage in the first run that came through it."""
+    seconds: dict[str, float] = {}
+    for event in events:
+        if event.state != "started":
+            seconds.setdefault(event.stage, round(event.seconds, 3))
+    return seconds
+
+
+def _numbered(rows: pa.Table) -> pa.Table:
+    place = rows.schema.get_field_index("seq")
+    return rows.set_column(place, "seq", pa.array(range(rows.num_rows), pa.int32()))
+
+
+def _record(
+    request: Request,
+    prepared: inputs.Inputs,
+    started: datetime.datetime,
+    status: dict[str, StageStatus],
+    seconds: dict[str, float],
+    facts: Facts | None,
+    repeats: int,
+) -> Record:
+    lane = request.fixed
+    machine = environment.host()
+    installed = environment.packages()
+    return Record(
+        schema_version=SCHEMA_VERSION,
+        lane=request.lane_name,
+        torch=request.torch,
+        torch_build=facts.torch_build if facts else installed.get("torch", ""),
+        status=status,
+        packages=installed,
+        host={**machine, **(facts.host if facts else {})},
+        environ=environment.switches(_environment(lane)),
+        inputs=prepared.hashes,
+        factors=environment.factors(lane, installed),
+        fingerprint=environment.fingerprint(machine, lane.threads),
+        capture_code=environment.capture_code(),
+        started=started.isoformat(timespec="seconds"),
+        seconds=seconds,
+        repeats=repeats,
+        options=request.options,
+        missing=facts.missing if facts else {},
+        observer=facts.observer if facts else None,
+    )

@@ -1,0 +1,303 @@
+"""Taps: wrappers around functions of colbert-ai that record what passes through them.
+
+colbert-ai is never edited. Each tap names its target and is a generator: what comes before its
+`yield` sees the arguments, what comes after sees the result. A tap that fails, or whose target was
+renamed, makes its artifacts `missing` with the reason; the pipeline runs on, unchanged.
+"""
+
+import functools
+import importlib
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from matrix_capture.recorder import Recorder
+
+Observation = Generator[None, Any, None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tap:
+    """A function of colbert-ai (`module:qualified.name`), what observes it and what it yields."""
+
+    target: str
+    artifacts: tuple[str, ...]
+    observe: Callable[..., Observation]
+
+
+@contextmanager
+def tapped(recorder: Recorder) -> Iterator[None]:
+    """Install every tap, and put colbert-ai back as it was when the block ends."""
+    with ExitStack() as undo:
+        for tap in TAPS:
+            try:
+                owner, name = _find(tap.target)
+                original = getattr(owner, name)
+            except (ImportError, AttributeError):
+                _note(recorder, tap, f"tap target not found: {tap.target}")
+                continue
+            undo.callback(_restore, owner, name, vars(owner).get(name, _INHERITED))
+            setattr(owner, name, _wrap(original, tap, recorder))
+        yield
+
+
+TAPS: list[Tap] = []
+_INHERITED = object()
+
+
+def _find(target: str) -> tuple[Any, str]:
+    """The object that holds the target, and the target's name in it."""
+    module, _, path = target.partition(":")
+    *owners, name = path.split(".")
+    return functools.reduce(getattr, owners, importlib.import_module(module)), name
+
+
+def _restore(owner: Any, name: str, value: Any) -> None:
+    if value is _INHERITED:
+        delattr(owner, name)
+    else:
+        setattr(owner, name, value)
+
+
+def _note(recorder: Recorder, tap: Tap, reason: str) -> None:
+    for artifact in tap.artifacts:
+        recorder.missing.setdefault(artifact, reason)
+
+
+def _wrap(original: Callable[..., Any], tap: Tap, recorder: Recorder) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        observation = tap.observe(recorder, *args, **kwargs)
+        watching = _advance(observation, tap, recorder)
+        try:
+            result = original(*args, **kwargs)
+        except BaseException:
+            observation.close()
+            raise
+        if watching:
+            _advance(observation, tap, recorder, result)
+        return result
+
+    return wrapper
+
+
+def _advance(observation: Observation, tap: Tap, recorder: Recorder, result: Any = None) -> bool:
+    """Run a tap to its next stop; whether it has one. Its own failure is noted, never raised."""
+    try:
+        observation.send(result)
+    except StopIteration:
+        return False
+    except Exception as error:
+        _note(recorder, tap, f"tap on {tap.target} failed: {type(error).__name__}: {error}")
+        return False
+    return True
+
+
+def _tap(
+    target: str, *artifacts: str
+) -> Callable[[Callable[..., Observation]], Callable[..., Observation]]:
+    def register(observe: Callable[..., Observation]) -> Callable[..., Observation]:
+        TAPS.append(Tap(target=target, artifacts=artifacts, observe=observe))
+        return observe
+
+    return register
+
+
+_INDEXER = "colbert.indexing.collection_indexer:CollectionIndexer"
+_CODEC = "colbert.indexing.codecs.residual:ResidualCodec"
+
+
+# Which pass a value belongs to. The tokenizer, the encoder and the codec serve several.
+
+
+@_tap(f"{_INDEXER}._sample_embeddings")
+def _sample_pass(recorder: Recorder, *_: Any) -> Observation:
+    with recorder.within("sample"):
+        yield
+
+
+@_tap(f"{_INDEXER}.index")
+def _chunk_pass(recorder: Recorder, *_: Any) -> Observation:
+    with recorder.within("chunk.0"):
+        yield
+
+
+@_tap("colbert.indexing.index_saver:IndexSaver.save_chunk")
+def _next_chunk(recorder: Recorder, saver: Any, chunk_idx: int, *_: Any) -> Observation:
+    yield
+    recorder.scope = f"chunk.{chunk_idx + 1}"
+
+
+# Encoding.
+
+
+@_tap(f"{_INDEXER}._sample_pids", "sample_pids")
+def _sample_pids(recorder: Recorder, *_: Any) -> Observation:
+    pids = yield
+    with recorder.within("sample"):
+        recorder.record("sample_pids", pids)
+
+
+@_tap(
+    "colbert.indexing.collection_encoder:CollectionEncoder.encode_passages",
+    "num_passages",
+    "doclens",
+    "local_sample_embs",
+)
+def _encode_passages(recorder: Recorder, encoder: Any, passages: list[str]) -> Observation:
+    recorder.record("num_passages", len(passages))
+    embs, doclens = yield
+    recorder.record("doclens", doclens)
+    if recorder.scope == "sample":
+        recorder.record("local_sample_embs", embs)
+
+
+@_tap(
+    "colbert.modeling.tokenization.doc_tokenization:DocTokenizer.tensorize",
+    "reverse_indices",
+    "input_ids",
+    "attention_mask",
+)
+def _tensorize(
+    recorder: Recorder, tokenizer: Any, texts: list[str], bsize: int | None = None
+) -> Observation:
+    result = yield
+    if bsize:
+        batches, reverse_indices = result
+        recorder.record("reverse_indices", reverse_indices)
+        for input_ids, attention_mask in batches:
+            recorder.record("input_ids", input_ids)
+            recorder.record("attention_mask", attention_mask)
+
+
+@_tap("colbert.modeling.checkpoint:Checkpoint.doc", "batches", "batch_masks")
+def _doc(recorder: Recorder, *_: Any, **__: Any) -> Observation:
+    embeddings, mask = yield
+    recorder.record("batches", embeddings)
+    recorder.record("batch_masks", mask)
+
+
+@_tap("colbert.modeling.checkpoint:Checkpoint.docFromText", "D")
+def _doc_from_text(recorder: Recorder, *_: Any, **__: Any) -> Observation:
+    embeddings, *_rest = yield
+    recorder.record("D", embeddings)
+
+
+# k-means and codec.
+
+
+@_tap(f"{_INDEXER}._concatenate_and_split_sample", "sample", "sample_heldout")
+def _split_sample(recorder: Recorder, *_: Any) -> Observation:
+    sample, heldout = yield
+    with recorder.within("sample"):
+        recorder.record("sample", sample)
+        recorder.record("sample_heldout", heldout)
+
+
+@_tap("colbert.indexing.collection_indexer:compute_faiss_kmeans", "prenorm_centroids")
+def _kmeans(recorder: Recorder, *_: Any, **__: Any) -> Observation:
+    centroids = yield
+    with recorder.within("sample"):
+        recorder.record("prenorm_centroids", centroids)
+
+
+@_tap(f"{_INDEXER}._train_kmeans", "postnorm_centroids", "centroids")
+def _train_kmeans(recorder: Recorder, *_: Any) -> Observation:
+    def normalized(_arguments: tuple[Any, ...], result: Any) -> None:
+        recorder.record("postnorm_centroids", result)
+
+    with recorder.within("sample"):
+        with _torch_calls("normalize", normalized):
+            centroids = yield
+        recorder.record("centroids", centroids)
+
+
+@_tap(f"{_INDEXER}._compute_avg_residual", "bucket_cutoffs", "bucket_weights", "avg_residual")
+def _avg_residual(recorder: Recorder, *_: Any) -> Observation:
+    with recorder.within("heldout"):
+        bucket_cutoffs, bucket_weights, avg_residual = yield
+        recorder.record("avg_residual", avg_residual)
+        recorder.record("bucket_cutoffs", bucket_cutoffs)
+        recorder.record("bucket_weights", bucket_weights)
+
+
+@_tap(f"{_CODEC}.compress_into_codes", "codes", "heldout_codes")
+def _compress_into_codes(recorder: Recorder, *_: Any, **__: Any) -> Observation:
+    codes = yield
+    recorder.record("heldout_codes" if recorder.scope == "heldout" else "codes", codes)
+
+
+@_tap(f"{_CODEC}.lookup_centroids", "centroids_of_codes", "heldout_centroids")
+def _lookup_centroids(recorder: Recorder, *_: Any, **__: Any) -> Observation:
+    centroids = yield
+    heldout = recorder.scope == "heldout"
+    recorder.record("heldout_centroids" if heldout else "centroids_of_codes", centroids)
+
+
+# Compression and the inverted file.
+
+
+@_tap(f"{_CODEC}.compress", "embs", "residuals")
+def _compress(recorder: Recorder, codec: Any, embs: Any) -> Observation:
+    recorder.record("embs", embs)
+    compressed = yield
+    recorder.record("residuals", compressed.residuals)
+
+
+@_tap(f"{_CODEC}.binarize", "raw_residuals")
+def _binarize(recorder: Recorder, codec: Any, residuals: Any) -> Observation:
+    recorder.record("raw_residuals", residuals)
+    yield
+
+
+@_tap(
+    f"{_INDEXER}._build_ivf",
+    "codes_before_sort",
+    "codes_sorted_values",
+    "codes_sorted_indices",
+)
+def _build_ivf(recorder: Recorder, *_: Any) -> Observation:
+    def sorted_codes(arguments: tuple[Any, ...], result: Any) -> None:
+        recorder.record("codes_before_sort", arguments[0])
+        recorder.record("codes_sorted_values", result.values)
+        recorder.record("codes_sorted_indices", result.indices)
+
+    with recorder.within("index"), _torch_calls("sort", sorted_codes):
+        yield
+
+
+@_tap("colbert.indexing.collection_indexer:optimize_ivf", "ivf", "ivf_lengths")
+def _optimize_ivf(recorder: Recorder, *_: Any, **__: Any) -> Observation:
+    ivf, ivf_lengths = yield
+    recorder.record("ivf_lengths", ivf_lengths)
+    recorder.record("ivf", ivf)
+
+
+@contextmanager
+def _torch_calls(name: str, seen: Callable[[tuple[Any, ...], Any], None]) -> Iterator[None]:
+    """Show `seen` the arguments and the result of every call of the torch function `name`.
+
+    The value is a local of colbert-ai, out of reach of a wrapper around one of its own functions.
+    A failure of `seen` is raised when the block ends, where the tap that opened it is forgiven.
+    """
+    from torch.overrides import TorchFunctionMode  # noqa: PLC0415 - only a pipeline has torch
+
+    failures: list[Exception] = []
+
+    class Calls(TorchFunctionMode):  # type: ignore[misc]  # torch is untyped here
+        def __torch_function__(
+            self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+        ) -> Any:
+            result = func(*args, **(kwargs or {}))
+            if getattr(func, "__name__", "") == name:
+                try:
+                    seen(args, result)
+                except Exception as error:
+                    failures.append(error)
+            return result
+
+    with Calls():
+        yield
+    if failures:
+        raise failures[0]
