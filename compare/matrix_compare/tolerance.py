@@ -30,7 +30,7 @@ def read_profiles(settings: Settings) -> tuple[Profile, ...]:
     """The profiles of `matrix.toml` in its order, which is that of strictness.
 
     Raises:
-        MatrixError: there is none, one lacks `other`, or a bound is not a finite number >= 0.
+        MatrixError: there is none, one lacks `other`, or a bound is not finite.
     """
     if not settings.profiles:
         raise MatrixError("matrix.toml has no tolerance profile; add [profiles.default]")
@@ -38,10 +38,10 @@ def read_profiles(settings: Settings) -> tuple[Profile, ...]:
         if _FALLBACK not in tolerances:
             raise MatrixError(f"matrix.toml: profile {name} has no line {_FALLBACK!r}; add one")
         for dtype, bounds in tolerances.items():
-            if not all(math.isfinite(bound) and bound >= 0 for bound in (bounds.atol, bounds.rtol)):
+            if not (math.isfinite(bounds.atol) and math.isfinite(bounds.rtol)):
                 raise MatrixError(
-                    f"matrix.toml: profile {name}, {dtype}: atol and rtol must be finite and at "
-                    f"least 0, found {bounds.atol} and {bounds.rtol}"
+                    f"matrix.toml: profile {name}, {dtype}: atol and rtol must be finite, "
+                    f"found {bounds.atol} and {bounds.rtol}"
                 )
     return tuple(
         Profile(name=name, tolerances=tolerances) for name, tolerances in settings.profiles.items()

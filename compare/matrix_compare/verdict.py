@@ -165,28 +165,17 @@ def stop(artifact: Artifact, side: Side, *, fewer: bool = False) -> tuple[Verdic
     record = side.record
     if side.cell is not None and not fewer:
         return None
-    stage = _RUN_STAGE.get(artifact.stage, artifact.stage)
-    reached = STAGES.index(stage) if stage in STAGES else len(STAGES)
+    # All that a run makes before it searches or trains, probes included, it makes while indexing.
+    stage = artifact.stage if artifact.stage in STAGES else "index"
     failed = record.failed_stage()
-    if failed is not None and STAGES.index(failed) <= reached:
+    if failed is not None and STAGES.index(failed) <= STAGES.index(stage):
         status = record.status[failed]
         why = ": ".join(filter(None, (status.error, status.message)))
         reason = f"{record.torch} stopped at {failed}"
         return Verdict.FAILED, f"{reason}: {why}" if why else reason
-    if side.cell is None and stage in STAGES and record.state(stage) == "not_run":
+    if side.cell is None and record.state(stage) == "not_run":
         return Verdict.NOT_RUN, f"{record.torch} did not run {stage}"
     return None
-
-
-# Which stage of a run makes the artifacts of a stage of the catalogue. Probes run as soon as torch
-# is there, but a run that failed to load may have stopped before them.
-_RUN_STAGE = {
-    "probe": "load",
-    "encode": "index",
-    "kmeans": "index",
-    "codec": "index",
-    "ivf": "index",
-}
 
 
 def _occurrence(row: Mapping[str, Any]) -> Occurrence:
