@@ -169,7 +169,7 @@ def read_capture(path: Path) -> Capture:
         record = _checked_record(path, file.schema_arrow)
         try:
             table = file.read()
-        except (pa.ArrowException, OSError) as error:
+        except _UNREADABLE as error:
             raise MatrixError(f"{path}: not a readable digest file ({error}); {_CURE}") from None
     return Capture(record=record, rows=table.select(COLUMNS.names).replace_schema_metadata(None))
 
@@ -189,7 +189,7 @@ def _opened(path: Path) -> Any:
         return pq.ParquetFile(path, page_checksum_verification=True)
     except FileNotFoundError:
         raise MatrixError(f"{path}: no such digest file; capture the release first") from None
-    except (pa.ArrowException, OSError) as error:
+    except _UNREADABLE as error:
         raise MatrixError(f"{path}: not a Parquet file ({error}); {_CURE}") from None
 
 
@@ -232,6 +232,10 @@ def _replacing(path: Path) -> Iterator[IO[bytes]]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+# A damaged column name is not UTF-8.
+_UNREADABLE = (pa.ArrowException, OSError, UnicodeDecodeError)
 
 
 class _Versioned(msgspec.Struct):
