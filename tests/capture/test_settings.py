@@ -1,0 +1,202 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from matrix_capture.errors import MatrixError
+from matrix_capture.settings import Settings, read_settings
+
+ROOT = Path(__file__).parents[2]
+
+# What the matrix promises to cover; new releases come on top.
+PROMISED = (
+    *("1.13.1", "2.0.0", "2.0.1", "2.1.0", "2.1.1", "2.1.2", "2.2.0", "2.2.1", "2.2.2", "2.3.0"),
+    *("2.3.1", "2.4.0", "2.4.1", "2.5.0", "2.5.1", "2.6.0", "2.7.0", "2.7.1", "2.8.0", "2.9.0"),
+    *("2.9.1", "2.10.0", "2.11.0", "2.12.0", "2.12.1", "2.13.0", "2.14.0", "2.14.1", "2.15.0"),
+)
+
+GOOD = """
+releases = ["2.4.1", "2.5.0", "2.10.0"]
+
+[lanes.cpu]
+title = "CPU"
+device = "cpu"
+python = "3.11"
+colbert = "0.2.22"
+threads = 2
+constraints = "cpu.txt"
+
+[profiles.default]
+other = { atol = 1e-8, rtol = 1e-5 }
+"""
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Settings:
+    return read_settings(ROOT / "matrix.toml")
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "matrix.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+# The shipped file.
+
+
+def test_every_promised_release_is_there(shipped: Settings) -> None:
+    assert len(PROMISED) == 29
+    assert [release for release in PROMISED if release not in shipped.releases] == []
+
+
+def test_the_baseline_lane(shipped: Settings) -> None:
+    lane = shipped.lane("cpu-pinned")
+    assert (lane.device, lane.python, lane.colbert, lane.threads) == ("cpu", "3.11", "0.2.22", 2)
+
+
+def test_the_tolerances_are_those_of_the_design(shipped: Settings) -> None:
+    found = {
+        name: {dtype: (bound.atol, bound.rtol) for dtype, bound in profile.items()}
+        for name, profile in shipped.profiles.items()
+    }
+    assert found["default"] == {"other": (1e-8, 1e-5)}
+    assert found["bitsandbytes"] == {
+        "float32": (1e-6, 1e-5),
+        "bfloat16": (1e-3, 1e-2),
+        "other": (1e-4, 1e-3),
+    }
+    assert list(found)[:2] == ["default", "bitsandbytes"]
+
+
+# Looking things up.
+
+
+def test_a_lane_of_options_has_the_factors_of_its_base(shipped: Settings) -> None:
+    assert shipped.lane("cpu-pinned+0a1b2c3d") == shipped.lane("cpu-pinned")
+
+
+@pytest.mark.parametrize("name", ["cpu", "cpu-pinned2", "", "+0a1b2c3d", "CPU-PINNED"])
+def test_an_unknown_lane_lists_the_known(name: str, shipped: Settings) -> None:
+    with pytest.raises(MatrixError) as caught:
+        shipped.lane(name)
+    assert repr(name) in str(caught.value)
+    assert all(lane in str(caught.value) for lane in shipped.lanes)
+
+
+def test_a_known_release_is_itself(shipped: Settings) -> None:
+    assert [shipped.release(name) for name in PROMISED] == list(PROMISED)
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("2.5.7", "2.5.1"),
+        ("2.16.0", "2.15.0"),
+        ("2.150.0", "2.15.0"),
+        ("3.0.0", "2.15.0"),
+        ("1.12.1", "1.13.1"),
+        ("1.14.0", "1.13.1"),
+        ("0", "1.13.1"),
+        ("2.0.5", "2.0.1"),
+        ("2.1.9", "2.1.2"),
+        ("2.6.1", "2.6.0"),
+        ("2.9", "2.9.0"),
+        ("2.1", "2.1.0"),
+        ("2", "2.0.0"),
+        ("2.5.1+cu124", "2.5.1"),
+        ("2.5.1.post3", "2.5.1"),
+        ("v2.8.0", "2.8.0"),
+        ("torch==2.7.4", "2.7.1"),
+        ("2.13.1", "2.13.0"),
+    ],
+)
+def test_an_unknown_release_names_the_nearest(name: str, nearest: str) -> None:
+    settings = Settings(releases=PROMISED, lanes={}, profiles={})
+    with pytest.raises(MatrixError) as caught:
+        settings.release(name)
+    assert str(caught.value) == (
+        f"no torch release {name!r} in matrix.toml; the nearest is {nearest}"
+    )
+
+
+@pytest.mark.parametrize("name", ["", "nightly", "latest", "\N{ARABIC-INDIC DIGIT TWO}"])
+def test_what_is_no_version_lists_all_releases(name: str) -> None:
+    settings = Settings(releases=("2.4.1", "2.5.0"), lanes={}, profiles={})
+    with pytest.raises(MatrixError, match=r"it has 2\.4\.1, 2\.5\.0$"):
+        settings.release(name)
+
+
+def test_the_nearest_may_lie_above() -> None:
+    settings = Settings(releases=("2.0.0", "2.5.3"), lanes={}, profiles={})
+    with pytest.raises(MatrixError, match=r"nearest is 2\.5\.3$"):
+        settings.release("2.5.0")
+
+
+# Files that do not hold what they should.
+
+
+def test_a_small_file_is_enough(tmp_path: Path) -> None:
+    settings = read_settings(write(tmp_path, GOOD))
+    assert settings.releases == ("2.4.1", "2.5.0", "2.10.0")
+
+
+FAULTS: dict[str, tuple[Callable[[str], str], str]] = {
+    "not TOML": (lambda text: text + "\n[", "Invalid|Expected|Unclosed"),
+    "unknown field": (lambda text: text + "\n[extra]\nx = 1\n", "unknown field `extra`"),
+    "unknown field in a lane": (
+        lambda text: text.replace("threads = 2", "threads = 2\nthread = 2"),
+        r"unknown field `thread`.*lanes",
+    ),
+    "unknown bound": (
+        lambda text: text.replace("atol", "tol"),
+        r"unknown field `tol`|missing required field `atol`",
+    ),
+    "no releases": (lambda text: text.replace("releases", "release"), "release"),
+    "empty releases": (
+        lambda text: text.replace('"2.4.1", "2.5.0", "2.10.0"', ""),
+        "length >= 1.*releases",
+    ),
+    "no version": (lambda text: text.replace('"2.5.0"', '"2.5"'), r"regex.*releases\[1\]"),
+    "twice": (lambda text: text.replace('"2.5.0"', '"2.4.1"'), "2.4.1 follows 2.4.1"),
+    "out of order": (
+        lambda text: text.replace('"2.5.0", "2.10.0"', '"2.10.0", "2.5.0"'),
+        "releases must ascend, but 2.5.0 follows 2.10.0",
+    ),
+    "unknown device": (lambda text: text.replace('"cpu"', '"tpu"'), r"'tpu'.*device"),
+    "no threads": (lambda text: text.replace("threads = 2\n", ""), "`threads`"),
+    "zero threads": (lambda text: text.replace("threads = 2", "threads = 0"), ">= 1.*threads"),
+    "python as a number": (lambda text: text.replace('"3.11"', "3.11"), r"`str`.*python"),
+    "negative tolerance": (lambda text: text.replace("1e-8", "-1e-8"), ">= 0.*atol"),
+    "no number": (lambda text: text.replace("1e-8", "nan"), ">= 0.*atol"),
+    "tolerance as text": (lambda text: text.replace("1e-8", '"1e-8"'), "`float`.*atol"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_is_one_line_that_says_where(name: str, tmp_path: Path) -> None:
+    change, expected = FAULTS[name]
+    assert change(GOOD) != GOOD
+    path = write(tmp_path, change(GOOD))
+    with pytest.raises(MatrixError, match=expected) as caught:
+        read_settings(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_bytes_that_are_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "matrix.toml"
+    path.write_bytes(b'releases = ["\xff"]')
+    with pytest.raises(MatrixError, match=r"matrix\.toml: "):
+        read_settings(path)
+
+
+def test_no_file_says_where_to_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(MatrixError, match=r"matrix\.toml not found; run from the repository"):
+        read_settings()
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(MatrixError, match="directory"):
+        read_settings(tmp_path)
