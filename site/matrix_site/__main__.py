@@ -1,0 +1,49 @@
+"""`python -m matrix_site`: publish a data folder."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from matrix_capture.errors import MatrixError
+from matrix_capture.settings import read_settings
+
+from matrix_site.pages import pages
+from matrix_site.render import write_site
+from matrix_site.snapshot import read_snapshot
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        snapshot = read_snapshot(options.data, read_settings(), options.lane)
+        for problem in snapshot.problems:
+            print(problem, file=sys.stderr)
+        number = write_site(pages(snapshot), options.out)
+    except MatrixError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(f"{number} page{'' if number == 1 else 's'}")
+    print((options.out / "index.html").resolve().as_uri())
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m matrix_site",
+        description="Render digests and verdicts as a static site.",
+    )
+    parser.add_argument("--data", type=Path, required=True, help="folder of digests and verdicts")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write the site to")
+    parser.add_argument(
+        "--lane",
+        action="append",
+        default=[],
+        help="show this lane only; may be repeated; quick runs (lane+xxxxxxxx) must be named",
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

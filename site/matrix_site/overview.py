@@ -1,0 +1,295 @@
+"""The view of one lane on the first page: bands, boundaries, and the matrix."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+
+from matrix_capture.catalogue import BY_NAME, CATALOGUE
+from matrix_compare.schema import Verdict
+
+from matrix_site.snapshot import Comparison, LaneData, Pair
+from matrix_site.summary import finals, start, stop, summarise, tally, word
+from matrix_site.text import clean, plural
+
+OTHER = "other"
+"""One column for every artifact that the catalogue does not know."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cell:
+    """One artifact of one pair: the worst verdict over all its parts and scopes."""
+
+    verdict: Verdict
+    label: str
+    origin: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """One line of the matrix: a pair with its cells, or, without cells, a remark on a release."""
+
+    name: str
+    href: str
+    verdict: Verdict
+    remark: str
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Column:
+    """One artifact of the matrix."""
+
+    name: str
+    meaning: str
+    final: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stage:
+    """A heading over the columns of one stage."""
+
+    name: str
+    span: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Band:
+    """A maximal run of consecutive releases whose artifacts are all identical.
+
+    `skipped` are releases of the matrix within the run that have nothing to compare.
+    """
+
+    first: str
+    last: str
+    count: int
+    skipped: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Boundary:
+    """Between two bands: a consecutive pair that is not identical."""
+
+    name: str
+    href: str
+    verdict: Verdict
+    start: str
+    finals: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Choice:
+    """One line of the From/To table: the pairs that start from a release; None is no pair."""
+
+    release: str
+    cells: tuple[tuple[str, Verdict, str] | None, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Overview:
+    """A lane on the first page; whatever has an order has the newest first.
+
+    `captured` and `failed` add up to the releases with a digest file; `identical`, `changed` and
+    `uncompared` to the consecutive pairs.
+    """
+
+    name: str
+    title: str
+    facts: tuple[str, ...]
+    quick: str
+    captured: int
+    failed: int
+    identical: int
+    changed: int
+    uncompared: int
+    ladder: tuple[Band | Boundary, ...]
+    stages: tuple[Stage, ...]
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    targets: tuple[str, ...]
+    choices: tuple[Choice, ...]
+
+
+def overview(lane: LaneData, releases: tuple[str, ...], hrefs: dict[Pair, str]) -> Overview:
+    """Lay out a lane; `hrefs` are the pair pages as seen from the first page."""
+    aligned = align(lane, releases)
+    consecutive = list(pairwise(aligned))
+    verdicts = [summarise(lane.pairs.get(pair, ())).tally.worst for pair in consecutive]
+    columns = _columns(lane)
+    factors = lane.settings
+    failed = [release for release in lane.captures if stop(lane, release)]
+    return Overview(
+        name=lane.name,
+        title=factors.title,
+        facts=(
+            f"Python {factors.python}",
+            f"colbert-ai {factors.colbert}",
+            plural(factors.threads, "thread"),
+            factors.device.upper(),
+        ),
+        quick=_quick(lane),
+        captured=len(lane.captures) - len(failed),
+        failed=len(failed) + len(lane.broken),
+        identical=verdicts.count(Verdict.IDENTICAL),
+        changed=sum(pair in lane.pairs for pair in consecutive) - verdicts.count(Verdict.IDENTICAL),
+        uncompared=sum(pair not in lane.pairs for pair in consecutive),
+        ladder=_ladder(lane, releases, aligned, hrefs),
+        stages=tuple(
+            Stage(name=name, span=len(list(group)))
+            for name, group in groupby(_stage(column) for column in columns)
+        ),
+        columns=columns,
+        rows=tuple(_rows(lane, releases, aligned, columns, hrefs)),
+        targets=_targets(lane, releases),
+        choices=_choices(lane, releases, hrefs),
+    )
+
+
+def align(lane: LaneData, releases: tuple[str, ...]) -> list[str]:
+    """The releases that have something to compare, oldest first.
+
+    A capture that failed before its first tensor is no link of the chain: its neighbours are
+    compared with each other.
+    """
+    known = {Verdict.FAILED, Verdict.NOT_RUN}
+    compared = {
+        release
+        for pair, rows in lane.pairs.items()
+        if any(row.verdict not in known for row in rows)
+        for release in pair
+    }
+    return [
+        release
+        for release in releases
+        if release in compared or (release in lane.captures and lane.captures[release].dtypes)
+    ]
+
+
+def _quick(lane: LaneData) -> str:
+    """The options that set a quick run apart; empty for a baseline."""
+    if not lane.quick:
+        return ""
+    options = {
+        f"{clean(name, 40)} = {clean(value, 80)}"
+        for captured in lane.captures.values()
+        for name, value in captured.record.options.items()
+    }
+    return "; ".join(sorted(options)) or "options not recorded"
+
+
+def _columns(lane: LaneData) -> tuple[Column, ...]:
+    columns = [
+        Column(name=artifact.name, meaning=artifact.meaning, final=artifact.kind == "final")
+        for artifact in CATALOGUE
+    ]
+    if any(row.artifact not in BY_NAME for rows in lane.pairs.values() for row in rows):
+        columns.append(Column(name=OTHER, meaning="not in this catalogue", final=False))
+    return tuple(columns)
+
+
+def _stage(column: Column) -> str:
+    return BY_NAME[column.name].stage if column.name in BY_NAME else OTHER
+
+
+def _rows(
+    lane: LaneData,
+    releases: tuple[str, ...],
+    aligned: list[str],
+    columns: tuple[Column, ...],
+    hrefs: dict[Pair, str],
+) -> Iterable[Row]:
+    """Each pair below the remarks on the releases between its two and on its newer one."""
+    older = dict(zip(aligned[1:], aligned, strict=False))
+    for release in reversed(releases):
+        remark = _remark(lane, release)
+        if remark:
+            yield Row(name=release, href="", verdict=Verdict.FAILED, remark=remark, cells=())
+        if release in older:
+            yield _row(lane, (older[release], release), columns, hrefs)
+
+
+def _remark(lane: LaneData, release: str) -> str:
+    if release in lane.broken:
+        return "its digest file cannot be read; capture the release again"
+    return stop(lane, release)
+
+
+def _row(lane: LaneData, pair: Pair, columns: tuple[Column, ...], hrefs: dict[Pair, str]) -> Row:
+    rows = lane.pairs.get(pair)
+    if rows is None:
+        remark = "not compared; nox -s compare does it"
+        return Row(name="...".join(pair), href="", verdict=Verdict.NOT_RUN, remark=remark, cells=())
+    by_column: dict[str, list[Comparison]] = {column.name: [] for column in columns}
+    for row in rows:
+        by_column[row.artifact if row.artifact in BY_NAME else OTHER].append(row)
+    summary = summarise(rows)
+    return Row(
+        name="...".join(pair),
+        href=hrefs[pair],
+        verdict=summary.tally.worst,
+        remark="" if summary.tally.worst is Verdict.IDENTICAL else start(summary),
+        cells=tuple(_cell(name, found) for name, found in by_column.items()),
+    )
+
+
+def _cell(name: str, comparisons: list[Comparison]) -> Cell:
+    counts = tally(comparisons)
+    origin = any(comparison.role == "origin" for comparison in comparisons)
+    label = f"{name}: {counts.words}{', origin' if origin else ''}"
+    return Cell(verdict=counts.worst, label=label, origin=origin)
+
+
+def _ladder(
+    lane: LaneData, releases: tuple[str, ...], aligned: list[str], hrefs: dict[Pair, str]
+) -> tuple[Band | Boundary, ...]:
+    steps: list[Band | Boundary] = []
+    run: list[str] = []
+    for release in aligned:
+        if run:
+            pair = run[-1], release
+            summary = summarise(lane.pairs.get(pair, ()))
+            if summary.tally.worst is not Verdict.IDENTICAL:
+                boundary = Boundary(
+                    name="...".join(pair),
+                    href=hrefs.get(pair, ""),
+                    verdict=summary.tally.worst,
+                    start=start(summary),
+                    finals=finals(summary),
+                )
+                steps += [_band(run, releases), boundary]
+                run = []
+        run.append(release)
+    return tuple(reversed([*steps, _band(run, releases)])) if run else ()
+
+
+def _band(run: list[str], releases: tuple[str, ...]) -> Band:
+    within = releases[releases.index(run[0]) : releases.index(run[-1])]
+    return Band(
+        first=run[0],
+        last=run[-1],
+        count=len(run),
+        skipped=tuple(release for release in within if release not in run),
+    )
+
+
+def _targets(lane: LaneData, releases: tuple[str, ...]) -> tuple[str, ...]:
+    """The columns of the From/To table."""
+    newer = {b for _, b in lane.pairs}
+    return tuple(release for release in releases if release in newer)
+
+
+def _choices(
+    lane: LaneData, releases: tuple[str, ...], hrefs: dict[Pair, str]
+) -> tuple[Choice, ...]:
+    targets = _targets(lane, releases)
+    worst = {pair: tally(rows).worst for pair, rows in lane.pairs.items()}
+    return tuple(
+        Choice(
+            release=release,
+            cells=tuple(
+                (hrefs[pair], worst[pair], word(worst[pair])) if pair in worst else None
+                for pair in ((release, target) for target in targets)
+            ),
+        )
+        for release in releases
+        if any(release == a for a, _ in lane.pairs)
+    )

@@ -1,0 +1,118 @@
+"""Which pages there are, where they lie, and what each of them shows."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+from urllib.parse import quote
+
+from matrix_site.overview import Overview, align, overview
+from matrix_site.pair import pair_view
+from matrix_site.snapshot import LaneData, Pair, Snapshot
+from matrix_site.summary import SEVERITY
+from matrix_site.text import day, moment, plural
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Page:
+    """One file of the site: its path below the root, its template, and the template's variables."""
+
+    path: str
+    template: str
+    view: dict[str, Any]
+
+    @property
+    def root(self) -> str:
+        """From this page to the root, as a relative URL."""
+        return "../" * self.path.count("/")
+
+
+def pages(snapshot: Snapshot) -> Iterable[Page]:
+    """Every page of the site."""
+    releases = snapshot.settings.releases
+    shown = [lane for lane in snapshot.lanes if not lane.empty]
+    dated: dict[str, Any] = {"date": _date(snapshot)}
+    if not shown:
+        view = {**dated, "newest": releases[-2:]}
+        yield Page(path="index.html", template="empty.html", view=view)
+        return
+    hrefs = {lane.name: _hrefs(snapshot, lane) for lane in shown}
+    views = [overview(lane, releases, hrefs[lane.name]) for lane in shown]
+    yield Page(
+        path="index.html",
+        template="index.html",
+        view={
+            **dated,
+            "sentence": _sentence(snapshot, views),
+            "lanes": list(zip(shown, views, strict=True)),
+            "absent": [lane.name for lane in snapshot.lanes if lane.empty],
+            "legend": SEVERITY,
+        },
+    )
+    profiles = tuple(snapshot.settings.profiles)
+    for lane in shown:
+        neighbours = _neighbours(lane, releases)
+        for pair in lane.pairs:
+            older, newer = neighbours.get(pair, (None, None))
+            view = {
+                **dated,
+                "pair": pair_view(lane, pair, profiles),
+                "older": (older, hrefs[lane.name][older]) if older else (),
+                "newer": (newer, hrefs[lane.name][newer]) if newer else (),
+            }
+            yield Page(path=pair_path(snapshot, lane, pair), template="pair.html", view=view)
+
+
+def pair_path(snapshot: Snapshot, lane: LaneData, pair: Pair) -> str:
+    """Where the page of a pair lies: below the lane's name, but for the first lane of the settings.
+
+    Its parts are names of `matrix.toml`, never of the data.
+    """
+    first = next(iter(snapshot.settings.lanes))
+    below = "" if lane.name == first else f"{lane.name}/"
+    return f"{below}pair/{pair[0]}...{pair[1]}/index.html"
+
+
+def _hrefs(snapshot: Snapshot, lane: LaneData) -> dict[Pair, str]:
+    """Relative URLs from the root; the file is named so that they work without a server."""
+    return {pair: quote(pair_path(snapshot, lane, pair)) for pair in lane.pairs}
+
+
+def _neighbours(
+    lane: LaneData, releases: tuple[str, ...]
+) -> dict[Pair, tuple[Pair | None, Pair | None]]:
+    """For each consecutive pair the one before and the one after it."""
+    consecutive = [pair for pair in pairwise(align(lane, releases)) if pair in lane.pairs]
+    around = [None, *consecutive, None]
+    return {pair: (around[place], around[place + 2]) for place, pair in enumerate(consecutive)}
+
+
+def _date(snapshot: Snapshot) -> str:
+    """The day of the newest capture; the clock of the machine that renders is never asked."""
+    times = [
+        time
+        for lane in snapshot.lanes
+        for captured in lane.captures.values()
+        if (time := moment(captured.record.started))
+    ]
+    return day(max(times)) if times else ""
+
+
+def _sentence(snapshot: Snapshot, views: list[Overview]) -> str:
+    """The date and the counts, which add up to all consecutive pairs."""
+    date = _date(snapshot)
+    captured = sum(view.captured for view in views)
+    failed = sum(view.failed for view in views)
+    identical = sum(view.identical for view in views)
+    changed = sum(view.changed for view in views)
+    open_ = sum(view.uncompared for view in views)
+    lanes = f" in {len(views)} lanes" if len(views) > 1 else ""
+    failures = f" and {failed} failed" if failed else ""
+    sentence = (
+        f"{f'As of {date}, ' if date else ''}{plural(captured, 'torch release')} "
+        f"{'is' if captured == 1 else 'are'} captured{failures}{lanes}; of "
+        f"{plural(identical + changed + open_, 'consecutive pair')}, {identical} "
+        f"{'is' if identical == 1 else 'are'} identical and {changed} "
+        f"{'is' if changed == 1 else 'are'} not"
+    )
+    return sentence + (f"; {open_} not compared yet." if open_ else ".")

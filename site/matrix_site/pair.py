@@ -1,0 +1,352 @@
+"""The view of one pair: its tables, the two environments, and how to repeat it."""
+
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from matrix_capture.catalogue import BY_NAME
+from matrix_capture.schema import STAGES, Record
+from matrix_compare.schema import Verdict
+
+from matrix_site.snapshot import Captured, Comparison, LaneData, Pair
+from matrix_site.summary import Tally, headline, stop, summarise, tally
+from matrix_site.text import clean, day, duration, listed, moment, number, percent, plural
+
+NONE = "\N{EN DASH}"
+NO_VALUES = "values not kept"
+"""The reason of a difference whose size is not known."""
+
+_MEASURED = frozenset({Verdict.REORDERED, Verdict.CLOSE, Verdict.DIFFERS, Verdict.UNSTABLE})
+_KINDS = {
+    "final": ("Final artifacts", "what the finished index holds on disk"),
+    "intermediate": ("Intermediate artifacts", "tensors on the way to the index"),
+    "probe": ("Probes", "a few fixed lines of torch, without ColBERT around them"),
+    "": ("Other artifacts", "not in the catalogue of this release of the site"),
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Line:
+    """One line of a table: a comparison, or several that say the same, at several `places`."""
+
+    artifact: str
+    anchor: str
+    places: tuple[str, ...]
+    meaning: str
+    dtype: str
+    equal: str
+    passes: tuple[str, ...]
+    largest: str
+    verdict: Verdict
+    role: str
+    details: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Table:
+    """The comparisons of one kind; the counts add up to `counts.total`."""
+
+    title: str
+    caption: str
+    counts: Tally
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fact:
+    """One property of both environments."""
+
+    name: str
+    a: str
+    b: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Facts:
+    """A group of properties: those that differ, and those that do not."""
+
+    title: str
+    differing: tuple[Fact, ...]
+    same: tuple[Fact, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Link:
+    """Another page."""
+
+    name: str
+    href: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PairView:
+    """Everything on the page of one pair."""
+
+    lane: str
+    title: str
+    quick: bool
+    a: str
+    b: str
+    headline: str
+    verdict: Verdict
+    counts: Tally
+    moved: str
+    controls: tuple[str, ...]
+    profiles: tuple[str, ...]
+    tables: tuple[Table, ...]
+    captures: Facts
+    environment: tuple[Facts, ...]
+    failures: tuple[str, ...]
+    missing: tuple[Fact, ...]
+    command: str
+
+
+def pair_view(lane: LaneData, pair: Pair, profiles: tuple[str, ...]) -> PairView:
+    """Lay out the page of one pair."""
+    rows = lane.pairs[pair]
+    summary = summarise(rows)
+    sides = lane.captures.get(pair[0]), lane.captures.get(pair[1])
+    records = tuple(side.record if side else None for side in sides)
+    environment = _environment(records)
+    return PairView(
+        lane=lane.name,
+        title=lane.settings.title,
+        quick=lane.quick,
+        a=pair[0],
+        b=pair[1],
+        headline=headline(lane, pair, summary),
+        verdict=summary.tally.worst,
+        counts=summary.tally,
+        moved=_moved(environment),
+        controls=_controls(pair, records, summary.tally),
+        profiles=profiles,
+        tables=tuple(_tables(rows, sides, profiles)),
+        captures=_captures(records),
+        environment=environment,
+        failures=_failures(lane, pair),
+        missing=_missing(records),
+        command=_command(lane, pair, records),
+    )
+
+
+def _tables(
+    rows: Sequence[Comparison],
+    sides: tuple[Captured | None, Captured | None],
+    profiles: tuple[str, ...],
+) -> Iterable[Table]:
+    for kind, (title, caption) in _KINDS.items():
+        # An unknown kind goes to the last table, so that the tables add up to all comparisons.
+        found = [row for row in rows if (row.kind if row.kind in _KINDS else "") == kind]
+        if found or kind:
+            yield Table(
+                title=title,
+                caption=caption,
+                counts=tally(found),
+                lines=tuple(_lines(found, sides, profiles)),
+            )
+
+
+def _lines(
+    rows: Sequence[Comparison],
+    sides: tuple[Captured | None, Captured | None],
+    profiles: tuple[str, ...],
+) -> Iterable[Line]:
+    anchored: set[str] = set()
+    for alike in _folded(rows, sides):
+        row = alike[0]
+        known = BY_NAME.get(row.artifact)
+        first = known is not None and row.artifact not in anchored
+        anchored.add(row.artifact)
+        yield Line(
+            artifact=row.artifact,
+            anchor=f"a-{row.artifact}" if first else "",
+            places=tuple(_place(other) for other in alike if other.part or other.scope),
+            meaning=known.meaning if known else "not in the catalogue",
+            dtype=_dtype(row, sides),
+            equal=_equal(row),
+            passes=tuple(_passes(row, profile) for profile in profiles),
+            largest=number(row.max_abs) if row.verdict in _MEASURED else NONE,
+            verdict=row.verdict,
+            role=row.role,
+            details=tuple(_details(row)),
+        )
+
+
+def _folded(
+    rows: Sequence[Comparison], sides: tuple[Captured | None, Captured | None]
+) -> Iterable[list[Comparison]]:
+    """Parts and scopes of one artifact that have the same to say; measured differences never do."""
+    groups: dict[tuple[object, ...], list[Comparison]] = {}
+    for row in rows:
+        told = row.artifact, row.verdict, row.reason, row.role, _equal(row), _dtype(row, sides)
+        own = row.place if row.verdict in _MEASURED else None
+        groups.setdefault((told, own), []).append(row)
+    return groups.values()
+
+
+def _place(row: Comparison) -> str:
+    return clean(", ".join(name for name in (row.part, row.scope) if name), 120)
+
+
+def _dtype(row: Comparison, sides: tuple[Captured | None, Captured | None]) -> str:
+    a, b = (side.dtypes.get(row.place, "") if side else "" for side in sides)
+    return f"{a} → {b}" if a and b and a != b else a or b or NONE
+
+
+def _equal(row: Comparison) -> str:
+    if row.verdict not in _MEASURED | {Verdict.IDENTICAL}:
+        return NONE
+    if row.identical == row.occurrences:
+        return "yes"
+    return f"{row.identical:,} of {row.occurrences:,}" if row.identical else "no"
+
+
+def _passes(row: Comparison, profile: str) -> str:
+    if row.verdict is Verdict.IDENTICAL or profile in row.profiles:
+        return "yes"
+    known = row.verdict in _MEASURED - {Verdict.UNSTABLE} and row.reason != NO_VALUES
+    return "no" if known else NONE
+
+
+def _details(row: Comparison) -> Iterable[str]:
+    """What is known about a difference beyond its largest distance."""
+    if row.reason:
+        yield clean(row.reason, 200)
+    if row.verdict not in _MEASURED:
+        return
+    if row.occurrences > 1 and row.differing_occurrences:
+        yield f"in {len(row.differing_occurrences):,} of {row.occurrences:,} occurrences"
+    if row.equal_fraction is not None:
+        yield f"{percent(row.equal_fraction)} equal"
+    if row.mean_abs:
+        yield f"mean {number(row.mean_abs)}"
+    if row.rtol_needed:
+        yield f"needs rtol {number(row.rtol_needed)}"
+    if row.max_ulp:
+        yield f"at most {row.max_ulp:,} ulp"
+    if row.first_index:
+        yield f"first at [{', '.join(str(place) for place in row.first_index[:8])}]"
+
+
+def _facts(title: str, a: Mapping[str, object], b: Mapping[str, object]) -> Facts:
+    """Two mappings side by side; equality is judged before anything is shortened."""
+    differing: list[Fact] = []
+    same: list[Fact] = []
+    for name in sorted({*a, *b}):
+        fact = Fact(name=name, a=_value(a, name), b=_value(b, name))
+        (same if a.get(name) == b.get(name) else differing).append(fact)
+    return Facts(title=title, differing=tuple(differing), same=tuple(same))
+
+
+def _value(facts: Mapping[str, object], name: str) -> str:
+    return clean(facts.get(name, NONE), 200) or "(empty)"
+
+
+def _environment(records: tuple[Record | None, ...]) -> tuple[Facts, ...]:
+    return (
+        _facts("Packages", *(record.packages if record else {} for record in records)),
+        _facts("Host", *(record.host if record else {} for record in records)),
+        _facts("Environment variables", *(record.environ if record else {} for record in records)),
+        _facts("Fixed factors", *(record.factors if record else {} for record in records)),
+        _facts("Inputs", *(record.inputs if record else {} for record in records)),
+    )
+
+
+def _moved(environment: tuple[Facts, ...]) -> str:
+    """What moves together with torch: a cause is only as good as its control."""
+    packages, host, *others = environment
+    names = tuple(
+        fact.name
+        for facts in (host, packages, *others)
+        for fact in facts.differing
+        if fact.name != "torch"
+    )
+    return f"Not only torch moves between these two, but also {listed(names, 4)}." if names else ""
+
+
+def _controls(pair: Pair, records: tuple[Record | None, ...], counts: Tally) -> tuple[str, ...]:
+    """The A/A control and the observer certificate of both sides, one sentence each."""
+    lines = []
+    for release, record in zip(pair, records, strict=True):
+        if record is None:
+            lines.append(f"torch {release}: no readable capture, so no control.")
+            continue
+        aa = (
+            f"ran {record.repeats} times in one environment"
+            if record.repeats > 1
+            else "ran once, so nothing tells a difference from noise"
+        )
+        observer = record.observer
+        if observer is None:
+            watched = "no observer certificate"
+        elif observer.identical:
+            watched = f"the index is the same without taps ({plural(observer.tensors, 'tensor')})"
+        else:
+            names = ", ".join(clean(name, 60) for name in observer.differing[:5])
+            watched = f"taps change the index: {names or 'tensors not named'}"
+        lines.append(f"torch {release}: {aa}; {watched}.")
+    unstable = counts.of(Verdict.UNSTABLE)
+    lines.append(
+        f"{plural(unstable, 'comparison')} unstable: unequal between two runs of one environment."
+        if unstable
+        else "No comparison is unstable."
+    )
+    return tuple(lines)
+
+
+def _captures(records: tuple[Record | None, ...]) -> Facts:
+    """When and with what both sides were captured, and the seconds and outcome of each stage."""
+    return Facts(
+        title="Captures",
+        differing=tuple(
+            Fact(name=name, a=shown[0], b=shown[1])
+            for name, *shown in zip(
+                _PROVENANCE, *(_provenance(record) for record in records), strict=True
+            )
+        ),
+        same=(),
+    )
+
+
+_PROVENANCE = ("torch build", "captured", "by", *STAGES)
+
+
+def _provenance(record: Record | None) -> list[str]:
+    if record is None:
+        return [NONE] * len(_PROVENANCE)
+    time = moment(record.started)
+    code = record.capture_code
+    shown = [
+        clean(record.torch_build, 60),
+        f"{day(time)}, {time:%H:%M} UTC" if time else clean(record.started, 40),
+        f"matrix_capture {clean(code.version, 30)}, {clean(code.hash, 13)}",
+    ]
+    for stage in STAGES:
+        state = record.state(stage).replace("_", " ")
+        seconds = record.seconds.get(stage)
+        shown.append(state if seconds is None else f"{state}, {duration(seconds)}")
+    return shown
+
+
+def _failures(lane: LaneData, pair: Pair) -> tuple[str, ...]:
+    unreadable = "has a digest file that cannot be read"
+    return tuple(
+        f"torch {release} {why}"
+        for release in pair
+        if (why := unreadable if release in lane.broken else stop(lane, release))
+    )
+
+
+def _missing(records: tuple[Record | None, ...]) -> tuple[Fact, ...]:
+    facts = _facts("", *(record.missing if record else {} for record in records))
+    return (*facts.differing, *facts.same)
+
+
+def _command(lane: LaneData, pair: Pair, records: tuple[Record | None, ...]) -> str:
+    """What repeats this pair; options come from the data and are quoted for a shell."""
+    base = lane.name.partition("+")[0]
+    words = ["nox", "-s", "matrix", "--", *pair, "--lane", base]
+    options = next((record.options for record in records if record), {}) if lane.quick else {}
+    for name, value in sorted(options.items()):
+        words += [f"--{clean(name, 40)}", clean(value, 80)]
+    return shlex.join(words)

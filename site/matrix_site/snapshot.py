@@ -1,0 +1,198 @@
+"""What a data folder holds about the lanes to show; no other module reads the data."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from matrix_capture.catalogue import POSITION
+from matrix_capture.errors import MatrixError
+from matrix_capture.schema import Record, digest_path, read_capture
+from matrix_capture.settings import Lane, Settings
+from matrix_compare.schema import Verdict, read_verdicts, verdict_path
+
+Pair = tuple[str, str]
+Place = tuple[str, str, str]
+"""Artifact, part and scope: what one row of a verdict file is about."""
+
+_LANE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(\+[0-9a-f]{8})?")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """One row of a verdict file, its nulls put into words where there are words for them."""
+
+    artifact: str
+    part: str
+    scope: str
+    kind: str
+    stage: str
+    occurrences: int
+    identical: int
+    verdict: Verdict
+    reason: str
+    profiles: tuple[str, ...]
+    role: str
+    max_abs: float | None
+    mean_abs: float | None
+    max_rel: float | None
+    equal_fraction: float | None
+    max_ulp: int | None
+    rtol_needed: float | None
+    first_index: tuple[int, ...]
+    differing_occurrences: tuple[int, ...]
+
+    @property
+    def place(self) -> Place:
+        """What is compared."""
+        return self.artifact, self.part, self.scope
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Captured:
+    """A capture as far as the site needs it: its record and the dtype of every tensor."""
+
+    record: Record
+    dtypes: Mapping[Place, str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LaneData:
+    """One lane: captures by release, comparisons by pair, and the files that cannot be read.
+
+    `broken` are the releases with an unreadable digest file; `verdicts_broken` is about the verdict
+    file.
+    """
+
+    name: str
+    settings: Lane
+    captures: Mapping[str, Captured]
+    broken: tuple[str, ...]
+    pairs: Mapping[Pair, tuple[Comparison, ...]]
+    verdicts_broken: bool
+
+    @property
+    def quick(self) -> bool:
+        """Is this a run with options of its own instead of a baseline?"""
+        return "+" in self.name
+
+    @property
+    def empty(self) -> bool:
+        """Is there nothing at all?"""
+        return not (self.captures or self.broken or self.pairs or self.verdicts_broken)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Snapshot:
+    """All lanes to show, in the order they are shown, and one line for every unreadable file."""
+
+    settings: Settings
+    lanes: tuple[LaneData, ...]
+    problems: tuple[str, ...]
+
+
+def read_snapshot(data: Path, settings: Settings, lanes: Sequence[str] = ()) -> Snapshot:
+    """Read the lanes asked for, else every lane of the settings; quick lanes must be asked for.
+
+    Raises:
+        MatrixError: a lane that was asked for does not exist.
+    """
+    problems: list[str] = []
+    names = dict.fromkeys(lanes or settings.lanes)
+    return Snapshot(
+        settings=settings,
+        lanes=tuple(_read_lane(data, settings, name, problems) for name in names),
+        problems=tuple(problems),
+    )
+
+
+def _read_lane(data: Path, settings: Settings, name: str, problems: list[str]) -> LaneData:
+    lane = settings.lane(name)
+    if not _LANE.fullmatch(name):
+        # The name becomes a folder of the site.
+        raise MatrixError(f"lane {name!r} is neither a plain name nor one followed by + and 8 hex")
+    captures: dict[str, Captured] = {}
+    broken: list[str] = []
+    for release in settings.releases:
+        path = digest_path(data, name, release)
+        if not path.exists():
+            continue
+        try:
+            captures[release] = _read_captured(path, name, release)
+        except MatrixError as error:
+            broken.append(release)
+            problems.append(str(error))
+    pairs: dict[Pair, tuple[Comparison, ...]] = {}
+    verdicts_broken = False
+    if verdict_path(data, name).exists():
+        try:
+            pairs = _by_pair(read_verdicts(data, name), settings.releases)
+        except MatrixError as error:
+            verdicts_broken = True
+            problems.append(str(error))
+    return LaneData(
+        name=name,
+        settings=lane,
+        captures=captures,
+        broken=tuple(broken),
+        pairs=pairs,
+        verdicts_broken=verdicts_broken,
+    )
+
+
+def _read_captured(path: Path, lane: str, release: str) -> Captured:
+    capture = read_capture(path)
+    record = capture.record
+    if (record.lane, record.torch) != (lane, release):
+        raise MatrixError(
+            f"{path}: holds torch {record.torch!r} of lane {record.lane!r}; "
+            "move it to where it belongs"
+        )
+    columns = (capture.rows.column(name).to_pylist() for name in _DTYPE_COLUMNS)
+    dtypes = {(a or "", p or "", s or ""): d or "" for a, p, s, d in zip(*columns, strict=True)}
+    return Captured(record=record, dtypes=dtypes)
+
+
+_DTYPE_COLUMNS = ("artifact", "part", "scope", "dtype")
+
+
+def _by_pair(
+    rows: list[dict[str, Any]], releases: Sequence[str]
+) -> dict[Pair, tuple[Comparison, ...]]:
+    """Comparisons in pipeline order, without those of releases that the matrix does not know."""
+    known = set(releases)
+    found: dict[Pair, list[Comparison]] = {}
+    for row in rows:
+        if row["a"] in known and row["b"] in known:
+            found.setdefault((row["a"], row["b"]), []).append(_comparison(row))
+    return {pair: tuple(sorted(found[pair], key=_position)) for pair in sorted(found)}
+
+
+def _comparison(row: dict[str, Any]) -> Comparison:
+    return Comparison(
+        artifact=row["artifact"] or "",
+        part=row["part"] or "",
+        scope=row["scope"] or "",
+        kind=row["kind"] or "",
+        stage=row["stage"] or "",
+        occurrences=row["occurrences"] or 0,
+        identical=row["identical"] or 0,
+        verdict=Verdict(row["verdict"]),
+        reason=row["reason"] or "",
+        profiles=tuple(row["profiles"] or ()),
+        role=row["role"] or "",
+        max_abs=row["max_abs"],
+        mean_abs=row["mean_abs"],
+        max_rel=row["max_rel"],
+        equal_fraction=row["equal_fraction"],
+        max_ulp=row["max_ulp"],
+        rtol_needed=row["rtol_needed"],
+        first_index=tuple(row["first_index"] or ()),
+        differing_occurrences=tuple(row["differing_occurrences"] or ()),
+    )
+
+
+def _position(comparison: Comparison) -> tuple[int, str]:
+    """Artifacts in pipeline order, unknown ones last; parts and scopes stay in order of capture."""
+    return POSITION.get(comparison.artifact, len(POSITION)), comparison.artifact

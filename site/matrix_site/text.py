@@ -1,0 +1,129 @@
+"""Words and numbers as the pages show them; every string of the data passes through here."""
+
+import math
+import unicodedata
+from datetime import UTC, datetime
+
+from markupsafe import Markup, escape
+
+LIMIT = 600
+"""No single value on a page is longer; a legitimate exception message is far shorter."""
+
+_INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+
+
+def clean(value: object, limit: int = LIMIT) -> str:
+    """A value as one line of visible characters, at most `limit` of them.
+
+    Control, bidirectional, unassigned and zero-width characters become `<U+202E>`: they could
+    otherwise hide or reorder what a page says.
+    """
+    words = " ".join(str(value)[: limit + 1].split())
+    shown = "".join(_visible(character) for character in words)
+    return shown if len(shown) <= limit else shown[: limit - 1] + "…"
+
+
+def finalize(value: object) -> object:
+    """What Jinja does with the value of every expression; markup is already clean.
+
+    Raises:
+        TypeError: the value is None, which a page must put into words itself.
+    """
+    if value is None:
+        raise TypeError("a template shows None")
+    return value if isinstance(value, Markup) else clean(value)
+
+
+def code(sentence: str) -> Markup:
+    """A sentence whose parts between backticks become code elements."""
+    parts = clean(sentence).split("`")
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if place % 2 else part
+        for place, part in enumerate(parts)
+    )
+
+
+def name(value: str) -> Markup:
+    """An identifier that may break after its separators, and is not longer than a line."""
+    breakable = escape(clean(value, 80))
+    for separator in "_./":
+        breakable = breakable.replace(separator, Markup("{}<wbr>").format(separator))
+    return breakable
+
+
+def number(value: float | None) -> str:
+    """A distance: `1.2e-07`, `57`, `0`; a dash where there is none."""
+    if value is None:
+        return "\N{EN DASH}"
+    if math.isfinite(value) and value == int(value) and abs(value) < 1e9:
+        return f"{int(value):,}"
+    return f"{value:.1e}"
+
+
+def percent(fraction: float) -> str:
+    """A share, rounded down so that only everything is 100%."""
+    if 0 < fraction < 1e-4:
+        return "<0.01%"
+    return f"{math.floor(fraction * 1e4) / 100:g}%"
+
+
+def duration(seconds: float) -> str:
+    """Seconds for a reader: `0.4 s`, `41 s`, `3 min 20 s`, `2 h 5 min`."""
+    if not math.isfinite(seconds) or seconds < 0:
+        return "\N{EN DASH}"
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes_left = divmod(minutes, 60)
+    if hours:
+        return f"{hours:,} h {minutes_left} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def moment(started: str) -> datetime | None:
+    """The time a record names, in UTC; None when it is no ISO 8601 time."""
+    try:
+        parsed = datetime.fromisoformat(started)
+        return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def day(time: datetime) -> str:
+    """A date without doubt about the order of its parts: `20 November 2025`."""
+    return f"{time.day} {_MONTHS[time.month - 1]} {time.year}"
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 release`, `2 releases`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def listed(names: tuple[str, ...], most: int = 3) -> str:
+    """Names in backticks for `code`, the rest as a count."""
+    shown = [f"`{clean(name, 32)}`" for name in names[:most]]
+    if len(names) > most:
+        return f"{', '.join(shown)} and {len(names) - most} more"
+    return " and ".join([", ".join(shown[:-1]), shown[-1]]) if len(shown) > 1 else "".join(shown)
+
+
+def _visible(character: str) -> str:
+    if unicodedata.category(character) in _INVISIBLE:
+        return f"<U+{ord(character):04X}>"
+    return character
+
+
+_MONTHS = (
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+)
