@@ -8,7 +8,6 @@ from pathlib import Path
 from matrix_capture import runner
 from matrix_capture.errors import MatrixError
 from matrix_capture.extensions import compiler
-from matrix_capture.inputs import DEFAULT_PASSAGES
 from matrix_capture.install_log import infrastructure, reason
 from matrix_capture.schema import read_record
 from matrix_capture.settings import read_settings
@@ -83,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--lane", required=True, help="a lane of matrix.toml")
         sub.add_argument("--data", required=True, type=Path, help="where records go")
         sub.add_argument("--cache", required=True, type=Path, help="inputs, extensions, logs")
-        sub.add_argument("--passages", type=int, default=DEFAULT_PASSAGES, help="collection size")
+        sub.add_argument("--passages", type=int, help="how many; recorded in a lane of its own")
         if name == "check":
             sub.add_argument("--fresh", action="store_true", help="capture again in any case")
         else:

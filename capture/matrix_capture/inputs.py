@@ -87,6 +87,8 @@ def read_collection(package: Path, passages: int) -> tuple[tuple[str, ...], tupl
     Raises:
         MatrixError: the package holds fewer passages.
     """
+    if passages < 1:
+        raise MatrixError(f"--passages {passages}: a collection has at least one passage")
     collection: dict[str, int] = {}
     queries: list[Query] = []
     for summary, paragraphs in _docstrings(package):

@@ -19,7 +19,8 @@ _INFRASTRUCTURE = (
     ),
 )
 
-_DECORATION = re.compile(r"^[\s×╰─▶│├└>]+")
+# uv draws a tree in front of its messages.
+_DECORATION = re.compile(r"^\W+")
 
 
 def infrastructure(log: str) -> str | None:

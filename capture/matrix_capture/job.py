@@ -1,4 +1,4 @@
-"""What a capture and the pipeline process it starts tell each other, as JSON in a scratch folder."""
+"""What a capture and the pipeline process it starts tell each other, as JSON."""
 
 import msgspec
 

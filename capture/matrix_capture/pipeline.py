@@ -11,7 +11,6 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pyarrow.parquet as pq
@@ -30,7 +29,7 @@ from matrix_capture.values import ValueStore
 _CERTIFICATE_PASSAGES = 64
 
 
-class StageFailed(Exception):
+class StageError(Exception):
     """A stage failed and the failure is in the progress file; nothing more is to be done."""
 
 
@@ -41,14 +40,14 @@ class Run:
         self.folder = folder
         self.job = msgspec.json.decode((folder / "job.json").read_bytes(), type=Job)
         self.recorder = Recorder(ValueStore(self.job.values), repeat=self.job.repeat)
+        self._observer: Observer | None = None
         self._progress = (folder / "progress.jsonl").open("ab", buffering=0)
 
     def __call__(self) -> None:
         """Import, load, index; then prove that watching changed nothing."""
-        observer = None
         try:
             with self._stage("import"):
-                torch = self._import()
+                self._import()
             with self._stage("load"):
                 self._load()
             with self._stage("index"):
@@ -56,23 +55,20 @@ class Run:
                 index = self._index(self.job.collection, "index", self.recorder)
                 record_index(self.recorder, index)
                 if self.job.repeat == 0:
-                    observer = self._certify()
-        except StageFailed:
+                    self._observer = self._certify()
+        except StageError:
             pass
         pq.write_table(self.recorder.table(), self.folder / "rows.parquet")
-        if "torch" not in sys.modules:
-            return
-        import torch  # noqa: PLC0415 - it may be what failed
+        if torch := sys.modules.get("torch"):
+            facts = Facts(
+                torch_build=str(torch.__version__),
+                host=environment.torch_facts(torch),
+                missing=self.recorder.missing,
+                observer=self._observer,
+            )
+            (self.folder / "facts.json").write_bytes(msgspec.json.encode(facts))
 
-        facts = Facts(
-            torch_build=str(torch.__version__),
-            host=environment.torch_facts(torch),
-            missing=self.recorder.missing,
-            observer=observer,
-        )
-        (self.folder / "facts.json").write_bytes(msgspec.json.encode(facts))
-
-    def _import(self) -> Any:
+    def _import(self) -> None:
         import torch  # noqa: PLC0415 - importing it is the stage
 
         if torch.__version__.partition("+")[0] != self.job.torch:
@@ -85,8 +81,6 @@ class Run:
         import colbert  # noqa: PLC0415
         import colbert.indexer  # noqa: F401, PLC0415
         import faiss  # noqa: F401, PLC0415
-
-        return torch
 
     def _load(self) -> None:
         from colbert.infra import ColBERTConfig  # noqa: PLC0415
@@ -143,7 +137,7 @@ class Run:
                     message=(str(error).strip().splitlines() or [""])[0],
                 )
             )
-            raise StageFailed from error
+            raise StageError from error
         self._report(Event(stage=name, state="ok", seconds=time.monotonic() - started))
 
     def _report(self, event: Event) -> None:

@@ -13,7 +13,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import blake3
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,6 +20,7 @@ import pyarrow.parquet as pq
 from matrix_capture import environment, inputs
 from matrix_capture.errors import MatrixError
 from matrix_capture.job import Event, Facts, Job
+from matrix_capture.names import lane_name
 from matrix_capture.progress import Progress
 from matrix_capture.schema import (
     COLUMNS,
@@ -36,7 +36,7 @@ from matrix_capture.schema import (
 from matrix_capture.settings import Lane, Settings
 
 REPEATS = 2
-"""The pipeline runs this often in one environment: a tensor that differs from itself is unstable."""
+"""How often the pipeline runs in one environment; a tensor must equal itself in all of them."""
 
 _POLL_SECONDS = 0.1
 
@@ -50,7 +50,7 @@ class Request:
     torch: str
     data: Path
     cache: Path
-    passages: int = inputs.DEFAULT_PASSAGES
+    passages: int | None = None
 
     @property
     def fixed(self) -> Lane:
@@ -60,21 +60,17 @@ class Request:
     @property
     def options(self) -> dict[str, str | int]:
         """The options that set this capture apart from its lane's baseline."""
-        if self.passages == inputs.DEFAULT_PASSAGES:
-            return {}
-        return {"passages": self.passages}
+        return {} if self.passages is None else {"passages": self.passages}
 
     @property
     def lane_name(self) -> str:
-        """The lane it is recorded in: with options a lane of its own, never the baseline."""
-        if not self.options:
-            return self.lane
-        payload = msgspec.json.encode(self.options, order="deterministic")
-        return f"{self.lane}+{blake3.blake3(payload).hexdigest(4)}"
+        """The lane it is recorded in."""
+        return lane_name(self.lane, self.options)
 
     def inputs(self) -> inputs.Inputs:
         """The inputs, made on first use."""
-        return inputs.prepare(self.cache / "sources", self.cache, self.passages)
+        passages = inputs.DEFAULT_PASSAGES if self.passages is None else self.passages
+        return inputs.prepare(self.cache / "sources", self.cache, passages)
 
 
 def stale(request: Request) -> str | None:
@@ -117,7 +113,15 @@ def capture(request: Request, install_seconds: float) -> Path:
                 break
     status = {"install": StageStatus(state="ok"), **_status(events)}
     seconds = {"install": install_seconds, **_seconds(events)}
-    record = _record(request, prepared, started, status, seconds, facts, len(tables))
+    record = _record(
+        request,
+        prepared,
+        started=started,
+        status=status,
+        seconds=seconds,
+        facts=facts,
+        repeats=len(tables),
+    )
     rows = pa.concat_tables(tables) if tables else COLUMNS.empty_table()
     return write_capture(Capture(record=record, rows=_numbered(rows)), request.data)
 
@@ -128,9 +132,12 @@ def record_failed_install(request: Request, seconds: float, message: str) -> Pat
         "install": StageStatus(state="failed", error="InstallError", message=message),
         **_status([]),
     }
-    started = datetime.datetime.now(datetime.UTC)
     record = _record(
-        request, request.inputs(), started, status, {"install": seconds}, None, repeats=0
+        request,
+        request.inputs(),
+        started=datetime.datetime.now(datetime.UTC),
+        status=status,
+        seconds={"install": seconds},
     )
     return write_capture(Capture(record=record, rows=COLUMNS.empty_table()), request.data)
 
@@ -248,11 +255,12 @@ def _numbered(rows: pa.Table) -> pa.Table:
 def _record(
     request: Request,
     prepared: inputs.Inputs,
+    *,
     started: datetime.datetime,
     status: dict[str, StageStatus],
     seconds: dict[str, float],
-    facts: Facts | None,
-    repeats: int,
+    facts: Facts | None = None,
+    repeats: int = 0,
 ) -> Record:
     lane = request.fixed
     machine = environment.host()

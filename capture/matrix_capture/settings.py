@@ -1,6 +1,5 @@
 """`matrix.toml`: the releases, lanes and tolerance profiles the matrix is made of."""
 
-import re
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
@@ -8,6 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from matrix_capture.errors import MatrixError
+from matrix_capture.names import unknown_release, version_numbers
 
 Release = Annotated[str, msgspec.Meta(pattern=r"^\d+\.\d+\.\d+$")]
 Bound = Annotated[float, msgspec.Meta(ge=0)]
@@ -57,9 +57,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """
         if name in self.releases:
             return name
-        nearest = _nearest(name, self.releases)
-        hint = f"the nearest is {nearest}" if nearest else f"it has {', '.join(self.releases)}"
-        raise MatrixError(f"no torch release {name!r} in matrix.toml; {hint}")
+        raise MatrixError(unknown_release(name, self.releases))
 
 
 def read_settings(path: Path = Path("matrix.toml")) -> Settings:
@@ -76,26 +74,6 @@ def read_settings(path: Path = Path("matrix.toml")) -> Settings:
         raise MatrixError(f"{path}: {error}") from None
     # Consecutive releases are the pairs of the matrix, so their order is a fact, not a layout.
     for earlier, later in pairwise(settings.releases):
-        if _numbers(earlier) >= _numbers(later):
+        if version_numbers(earlier) >= version_numbers(later):
             raise MatrixError(f"{path}: releases must ascend, but {later} follows {earlier}")
     return settings
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    """The first numbers in a version: `v2.5.1+cu124` is (2, 5, 1)."""
-    found = re.search(r"\d+(\.\d+)*", version, re.ASCII)
-    return tuple(int(number) for number in found[0].split(".")) if found else ()
-
-
-def _nearest(name: str, releases: tuple[str, ...]) -> str | None:
-    """The release next below or above `name`, whichever is fewer steps away; below when even."""
-    wanted = (*_numbers(name), 0, 0)[:3]
-    if not _numbers(name):
-        return None
-    below = [release for release in releases if _numbers(release) <= wanted][-1:]
-    above = [release for release in releases if _numbers(release) > wanted][:1]
-
-    def steps(release: str) -> list[int]:
-        return [abs(a - b) for a, b in zip(_numbers(release), wanted, strict=False)]
-
-    return min([*below, *above], key=steps, default=None)

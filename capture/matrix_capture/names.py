@@ -1,0 +1,45 @@
+"""How releases and lanes are named; standard library only, because the noxfile imports it too."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+
+
+def lane_name(lane: str, options: Mapping[str, str | int]) -> str:
+    """The lane that a capture with these options is recorded in.
+
+    Without options the lane itself; with options `<lane>+<8 hex of the options>`, so that a quick
+    run never overwrites a baseline.
+    """
+    if not options:
+        return lane
+    payload = json.dumps(options, sort_keys=True).encode()
+    return f"{lane}+{hashlib.blake2b(payload, digest_size=4).hexdigest()}"
+
+
+def unknown_release(name: str, releases: Sequence[str]) -> str:
+    """What to tell somebody who asked for a release that the matrix does not have."""
+    nearest = _nearest(name, releases)
+    hint = f"the nearest is {nearest}" if nearest else f"it has {', '.join(releases)}"
+    return f"no torch release {name!r} in matrix.toml; {hint}"
+
+
+def version_numbers(version: str) -> tuple[int, ...]:
+    """The first numbers in a version: `v2.5.1+cu124` is (2, 5, 1)."""
+    found = re.search(r"\d+(\.\d+)*", version, re.ASCII)
+    return tuple(int(number) for number in found[0].split(".")) if found else ()
+
+
+def _nearest(name: str, releases: Sequence[str]) -> str | None:
+    """The release next below or above `name`, whichever is fewer steps away; below when even."""
+    wanted = (*version_numbers(name), 0, 0)[:3]
+    if not version_numbers(name):
+        return None
+    below = [release for release in releases if version_numbers(release) <= wanted][-1:]
+    above = [release for release in releases if version_numbers(release) > wanted][:1]
+
+    def steps(release: str) -> list[int]:
+        return [abs(a - b) for a, b in zip(version_numbers(release), wanted, strict=False)]
+
+    return min([*below, *above], key=steps, default=None)

