@@ -14,6 +14,7 @@ from rich.text import Text
 from matrix_capture.catalogue import BY_NAME
 from matrix_capture.schema import Capture
 from matrix_compare.schema import Verdict
+from matrix_compare.verdict import NOT_FINITE
 
 Row = Mapping[str, Any]
 Dtypes = Mapping[tuple[str, str, str], str]
@@ -86,7 +87,7 @@ class _Line:
 def _table(
     rows: Sequence[Row], profiles: Sequence[str], dtypes: Dtypes, *, described: bool
 ) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, expand=described)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, expand=described)
     table.add_column("artifact", overflow="fold", ratio=3 if described else None)
     if described:
         table.add_column("description", ratio=4)
@@ -143,6 +144,8 @@ def _passes(row: Row, profile: str) -> str:
 
 
 def _largest(line: _Line) -> str:
+    if any(NOT_FINITE in row["reason"] for row in line.rows):
+        return "not finite"
     found = [row["max_abs"] for row in line.rows if row["max_abs"] is not None]
     return f"{max(found):.3g}" if found else ""
 

@@ -13,6 +13,9 @@ from matrix_compare.schema import Verdict
 Gauging = Callable[[bytes, bytes], Distances | str]
 """Distances of two values by their digests, or the reason why there are none."""
 
+NOT_FINITE = "NaN or infinity"
+"""What a reason says where elements have no distance."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Occurrence:
@@ -79,7 +82,7 @@ def cell_of(rows: Iterable[Mapping[str, Any]]) -> Cell:
             if first[number] != others[number] and not unstable:
                 unstable = f"repeats 0 and {repeat} disagree at occurrence {number}"
         if first.keys() != others.keys() and not uneven:
-            uneven = f"repeat 0 has {len(first)} occurrences, repeat {repeat} {len(others)}"
+            uneven = f"occurrences: {len(first)} in repeat 0, {len(others)} in repeat {repeat}"
     return Cell(occurrences=tuple(repeats.get(0, ())), unstable=unstable, uneven=uneven)
 
 
@@ -153,7 +156,8 @@ def compare_cells(
         return _unequal(Verdict.CLOSE, "", a, b, distances)
     reason = "outside every profile"
     if distances.unordered:
-        reason += f"; NaN or infinity in {distances.unordered} elements"
+        plural = "" if distances.unordered == 1 else "s"
+        reason += f"; {NOT_FINITE} in {distances.unordered} element{plural}"
     return _unequal(Verdict.DIFFERS, reason, a, b, distances)
 
 

@@ -113,7 +113,7 @@ def test_profiles_that_no_two_occurrences_share_pass_nothing(bench: Bench) -> No
         (ONES, ONES.reshape(4, 3), "shape (3, 4) and (4, 3)"),
         (ONES, np.ones(2, np.float64), "dtype float32 and float64, shape (3, 4) and (2,)"),
         (np.array([1, 2]), np.array([1, 3]), "outside every profile"),
-        (ONES, changed(ONES, (0, 0), np.nan), "outside every profile; NaN or infinity in 1 elements"),
+        (ONES, changed(ONES, (0, 0), np.nan), "outside every profile; NaN or infinity in 1 element"),
         (ONES, changed(ONES, (0, 0), -1), "outside every profile"),
     ],
 )
@@ -248,7 +248,7 @@ def repeated(*values: Any) -> list[Put]:
         (
             [*repeated(ONES, ONES), Put(artifact="embs", value=ONES, repeat=1, occurrence=1)],
             [ONES],
-            "2.7.1: repeat 0 has 1 occurrences, repeat 1 2",
+            "2.7.1: occurrences: 1 in repeat 0, 2 in repeat 1",
         ),
     ],
 )

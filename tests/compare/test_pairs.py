@@ -1,0 +1,266 @@
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from matrix_capture.catalogue import CATALOGUE
+from matrix_capture.errors import MatrixError
+from matrix_capture.schema import digest_path, list_captures, read_capture
+from matrix_capture.settings import Settings
+from matrix_capture.values import ValueStore
+from matrix_compare import alignment
+from matrix_compare.pairs import compare, load_captures
+from matrix_compare.schema import COLUMNS, read_verdicts, write_verdicts
+from tests.compare.conftest import LANE, Maker, Put, pipeline_puts, status_of
+
+EMBS = np.linspace(-1, 1, 12).astype(np.float16).reshape(3, 4)
+SWAPPED = np.array([3, 1, 2, 5, 0, 4])
+"""`codes_sorted_indices` of `pipeline_puts` with the embeddings of code 0 swapped."""
+
+
+@pytest.fixture
+def verdicts(tmp_path: Path, settings: Settings, store: ValueStore) -> Any:
+    def verdicts() -> list[dict[str, Any]]:
+        loaded = load_captures(tmp_path, LANE, settings)
+        assert loaded.excluded == ()
+        return compare(loaded.captures, settings, store)
+
+    return verdicts
+
+
+def brief(rows: list[dict[str, Any]], *names: str) -> list[tuple[Any, ...]]:
+    return [tuple(row[name] for name in names) for row in rows]
+
+
+def test_a_divergence_from_its_origin_to_its_end(make: Maker, verdicts: Any) -> None:
+    make("2.7.1", pipeline_puts(EMBS))
+    make("2.8.0", pipeline_puts(EMBS + np.float16(0.0001), codes_sorted_indices=SWAPPED))
+    assert brief(verdicts(), "artifact", "part", "verdict", "role") == [
+        ("weights", "layer.0", "identical", ""),
+        ("weights", "layer.1", "identical", ""),
+        ("weights", "layer.2", "identical", ""),
+        ("embs", "", "close", "origin"),
+        ("codes", "", "identical", "absorbed"),
+        ("codes_before_sort", "", "identical", ""),
+        ("codes_sorted_values", "", "identical", ""),
+        ("codes_sorted_indices", "", "reordered", "origin"),
+    ]
+
+
+def test_every_row_fits_the_contract(
+    make: Maker, verdicts: Any, tmp_path: Path
+) -> None:
+    make("2.7.1", pipeline_puts(EMBS))
+    make("2.8.0", pipeline_puts(EMBS * np.float16(2)))
+    rows = verdicts()
+    assert all(list(row) == COLUMNS.names for row in rows)
+    write_verdicts(rows, tmp_path, LANE)
+    assert read_verdicts(tmp_path, LANE) == rows
+    (row,) = (row for row in rows if row["artifact"] == "embs")
+    assert (row["lane"], row["kind"], row["stage"]) == (LANE, "intermediate", "index")
+    assert (row["max_abs"], row["max_rel"], row["first_index"]) == (1.0, 0.5, [0, 0])
+    assert (row["occurrences"], row["identical"], row["differing_occurrences"]) == (1, 0, [0])
+
+
+def test_pairs_are_all_and_in_release_order(make: Maker, verdicts: Any) -> None:
+    for torch in ("2.10.0", "2.9.0", "1.13.1"):
+        make(torch, [Put(artifact="embs", value=EMBS)])
+    assert brief(verdicts(), "a", "b") == [
+        ("1.13.1", "2.9.0"),
+        ("1.13.1", "2.10.0"),
+        ("2.9.0", "2.10.0"),
+    ]
+
+
+def test_rows_come_in_catalogue_order_and_chunks_in_number_order(
+    make: Maker, verdicts: Any
+) -> None:
+    puts = [Put(artifact="codes", value=[1], scope=f"chunk.{n}") for n in (10, 2)]
+    puts += [Put(artifact="zz", value=[1]), Put(artifact="embs", value=[1], part="x10")]
+    puts += [Put(artifact="embs", value=[1], part="x9"), Put(artifact="probe_matmul", value=[1])]
+    make("2.7.1", puts)
+    make("2.8.0", puts[::-1])
+    assert brief(verdicts(), "artifact", "scope", "part") == [
+        ("probe_matmul", "chunk.0", ""),
+        ("embs", "chunk.0", "x9"),
+        ("embs", "chunk.0", "x10"),
+        ("codes", "chunk.2", ""),
+        ("codes", "chunk.10", ""),
+        ("zz", "chunk.0", ""),
+    ]
+
+
+def test_a_reordering_needs_the_same_key_in_the_same_scope(make: Maker, verdicts: Any) -> None:
+    other = np.array([0, 0, 1, 1, 2, 3], dtype=np.int32)
+    make("2.7.1", pipeline_puts(EMBS))
+    puts = pipeline_puts(EMBS, codes_sorted_values=other, codes_sorted_indices=SWAPPED)
+    make("2.8.0", puts)
+    found = {row["artifact"]: row["verdict"] for row in verdicts()}
+    assert found["codes_sorted_values"] == found["codes_sorted_indices"] == "differs"
+
+
+def test_a_reordering_without_its_key_differs(make: Maker, verdicts: Any) -> None:
+    key = np.zeros(3, np.int32)
+    for torch, order in (("2.7.1", [0, 1, 2]), ("2.8.0", [1, 0, 2])):
+        make(torch, [Put(artifact="codes_sorted_indices", value=order, key=key)])
+    assert brief(verdicts(), "verdict") == [("differs",)]
+
+
+def test_dropped_occurrence_and_dropped_artifact(make: Maker, verdicts: Any) -> None:
+    puts = [Put(artifact="batches", value=EMBS, occurrence=n) for n in range(3)]
+    make("2.7.1", [*puts, Put(artifact="D", value=EMBS)])
+    make("2.8.0", puts[:2])
+    assert brief(verdicts(), "artifact", "verdict", "reason", "occurrences") == [
+        ("batches", "missing", "3 occurrences in 2.7.1, 2 in 2.8.0", 3),
+        ("D", "missing", "not in 2.8.0", 1),
+    ]
+
+
+def test_repeats_are_a_control_and_not_a_difference(make: Maker, verdicts: Any) -> None:
+    make("2.7.1", [Put(artifact="D", value=EMBS, repeat=n) for n in (0, 1)])
+    make("2.8.0", [Put(artifact="D", value=EMBS)])
+    make("2.9.0", [Put(artifact="D", value=EMBS * (n + 1), repeat=n) for n in (0, 1)])
+    assert brief(verdicts(), "a", "b", "verdict") == [
+        ("2.7.1", "2.8.0", "identical"),
+        ("2.7.1", "2.9.0", "unstable"),
+        ("2.8.0", "2.9.0", "unstable"),
+    ]
+
+
+def test_captures_of_other_inputs_are_not_compared(make: Maker, verdicts: Any) -> None:
+    make("2.7.1", pipeline_puts(EMBS))
+    make("2.8.0", pipeline_puts(EMBS * 2), inputs={"checkpoint": "aa", "collection": "other"})
+    rows = verdicts()
+    assert set(brief(rows, "verdict", "reason", "role")) == {
+        ("not_comparable", "inputs differ: collection", "")
+    }
+    assert len(rows) == 8
+
+
+def test_a_failed_capture_fails_all_that_the_other_side_has(make: Maker, verdicts: Any) -> None:
+    make("2.7.1", pipeline_puts(EMBS))
+    make("2.8.0", status=status_of("import"), repeats=0)
+    rows = verdicts()
+    here = [row for row in rows if row["occurrences"]]
+    assert brief(here, "artifact", "verdict")[3:] == [
+        ("embs", "failed"),
+        ("codes", "failed"),
+        ("codes_before_sort", "failed"),
+        ("codes_sorted_values", "failed"),
+        ("codes_sorted_indices", "failed"),
+    ]
+    # What neither side has is told too, once each, so that no artifact is passed over.
+    assert {row["artifact"] for row in rows} == {artifact.name for artifact in CATALOGUE}
+    assert {row["verdict"] for row in rows} == {"failed"}
+
+
+def test_a_pair_of_failed_captures_has_a_row_per_artifact(make: Maker, verdicts: Any) -> None:
+    make("2.7.1", status=status_of("install"))
+    make("2.8.0", status={})
+    rows = verdicts()
+    assert [row["artifact"] for row in rows] == [artifact.name for artifact in CATALOGUE]
+    assert set(brief(rows, "verdict", "part", "scope", "occurrences")) == {("failed", "", "", 0)}
+
+
+def test_an_artifact_that_neither_side_could_tap_is_missing(make: Maker, verdicts: Any) -> None:
+    for torch in ("2.7.1", "2.8.0"):
+        make(torch, [Put(artifact="embs", value=EMBS)], missing={"D": "it was renamed"})
+    assert brief(verdicts(), "artifact", "verdict", "reason") == [
+        ("D", "missing", "not in 2.7.1 and 2.8.0: it was renamed"),
+        ("embs", "identical", ""),
+    ]
+
+
+def test_hostile_names_do_no_harm(make: Maker, verdicts: Any) -> None:
+    for torch, value in (("2.7.1", 1.0), ("2.8.0", 2.0)):
+        names = ["\x1b[31m", "'; drop table digests; --", "[red]"]
+        make(torch, [Put(artifact=name, value=value, part=name, stage="?") for name in names])
+    assert Counter(brief(verdicts(), "kind", "verdict")) == {("intermediate", "differs"): 3}
+
+
+def test_contents_that_recur_are_judged_once(
+    make: Maker, verdicts: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n, torch in enumerate(["2.7.0", "2.7.1", "2.8.0", "2.9.0"]):
+        make(torch, [Put(artifact="embs", value=EMBS * (1 + n // 2))])
+    built = []
+    cell_of = alignment.cell_of
+
+    def counted(rows: Any) -> Any:
+        built.append(rows)
+        return cell_of(rows)
+
+    monkeypatch.setattr(alignment, "cell_of", counted)
+    assert brief(verdicts(), "verdict").count(("differs",)) == 4
+    assert len(built) == 2
+
+
+def test_one_capture_makes_no_pair(make: Maker, verdicts: Any) -> None:
+    make("2.7.1", pipeline_puts(EMBS))
+    assert verdicts() == []
+
+
+class TestLoading:
+    def test_no_captures(self, tmp_path: Path, settings: Settings) -> None:
+        with pytest.raises(MatrixError, match=r"no captures of lane cpu-pinned in .*nox -s matrix"):
+            load_captures(tmp_path, LANE, settings)
+
+    def test_a_bad_file_is_excluded_and_the_rest_goes_on(
+        self, make: Maker, tmp_path: Path, settings: Settings
+    ) -> None:
+        good = make("2.7.1", [Put(artifact="embs", value=EMBS)])
+        damaged = digest_path(tmp_path, LANE, "2.8.0")
+        damaged.write_bytes(good.read_bytes()[:-100])
+        digest_path(tmp_path, LANE, "2.9.0").write_bytes(good.read_bytes())
+        make("9.9.9", [Put(artifact="embs", value=EMBS)])
+        make(
+            "2.9.1",
+            [Put(artifact="embs", value=EMBS, extra={"digest": None})],
+        )
+        loaded = load_captures(tmp_path, LANE, settings)
+        assert [capture.record.torch for capture in loaded.captures] == ["2.7.1"]
+        reasons = sorted(loaded.excluded)
+        for reason, expected in zip(
+            reasons,
+            [
+                "torch-2.8.0.parquet: not a Parquet file",
+                "torch-2.9.0.parquet: its record says torch 2.7.1",
+                "torch-2.9.1.parquet: column digest has empty entries",
+                "torch-9.9.9.parquet: torch 9.9.9 is not in matrix.toml",
+            ],
+            strict=True,
+        ):
+            assert expected in reason
+            assert "\n" not in reason
+
+    def test_a_release_without_a_capture(
+        self, make: Maker, tmp_path: Path, settings: Settings
+    ) -> None:
+        make("2.7.1")
+        loaded = load_captures(tmp_path, LANE, settings)
+        assert loaded.of("2.7.1").record.torch == "2.7.1"
+        with pytest.raises(MatrixError, match=r"no capture of torch 2\.8\.0 .* nox -s matrix"):
+            loaded.of("2.8.0")
+
+
+def test_alignment_tells_contents_apart(make: Maker, tmp_path: Path) -> None:
+    puts = [Put(artifact="D", value=EMBS, repeat=n, scope="sample") for n in (0, 1)]
+    make("2.7.0", puts)
+    make("2.7.1", puts[:1])
+    make("2.8.0", [puts[0], Put(artifact="D", value=-EMBS, repeat=1, scope="sample")])
+    make("2.9.0", [Put(artifact="D", value=-EMBS, scope="sample")])
+    make("2.9.1", puts[1:])
+    make("2.10.0")
+    names = [path.name for path in list_captures(tmp_path, LANE)]
+    captures = [read_capture(path) for path in list_captures(tmp_path, LANE)]
+    aligned = alignment.Alignment(captures)
+    content = dict(zip(names, aligned.content[:, 0].tolist(), strict=True))
+    assert content["torch-2.7.0.parquet"] == content["torch-2.7.1.parquet"] >= 0
+    assert content["torch-2.9.0.parquet"] not in (content["torch-2.7.0.parquet"], -1, -2)
+    assert content["torch-2.8.0.parquet"] == content["torch-2.9.1.parquet"] == -2
+    assert content["torch-2.10.0.parquet"] == -1
+    assert aligned.cell(names.index("torch-2.10.0.parquet"), 0) is None
+    assert isinstance(captures[0].rows, pa.Table)
