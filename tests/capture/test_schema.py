@@ -232,6 +232,10 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda path: _rewrite(path, lambda table: table.replace_schema_metadata(None)),
         "has no capture record",
     ),
+    "a column name not UTF-8": (
+        lambda path: path.write_bytes(path.read_bytes().replace(b"zeros", b"z\xffros")),
+        "not a Parquet file",
+    ),
     "newer schema": (
         lambda path: _with_field(path, schema_version=99),
         "schema version 99, but this release reads 1",

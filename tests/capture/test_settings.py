@@ -1,3 +1,4 @@
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -127,10 +128,11 @@ def test_what_is_no_version_lists_all_releases(name: str) -> None:
         settings.release(name)
 
 
-def test_the_nearest_may_lie_above() -> None:
-    settings = Settings(releases=("2.0.0", "2.5.3"), lanes={}, profiles={})
-    with pytest.raises(MatrixError, match=r"nearest is 2\.5\.3$"):
-        settings.release("2.5.0")
+@pytest.mark.parametrize(("name", "nearest"), [("2.5.0", "2.6.0"), ("2.4.0", "2.2.0")])
+def test_the_nearest_may_lie_above_but_below_when_even(name: str, nearest: str) -> None:
+    settings = Settings(releases=("2.2.0", "2.6.0"), lanes={}, profiles={})
+    with pytest.raises(MatrixError, match=f"nearest is {re.escape(nearest)}$"):
+        settings.release(name)
 
 
 # Files that do not hold what they should.

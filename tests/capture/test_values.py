@@ -258,8 +258,23 @@ def test_a_put_that_fails_leaves_nothing(
     assert content_hash(store.get(key)) == key
 
 
-_VALUE = "snapshot(np.arange(50_000, dtype=np.float32))"
-_KILLED = f"""
+def test_two_writers_of_one_value_do_not_meet(snap: Snapshot, tmp_path: Path) -> None:
+    """The second writer comes and goes while the first is about to rename."""
+    key = content_hash(snap)
+    real = pq.write_table
+
+    def interrupted(*args: Any, **options: Any) -> None:
+        real(*args, **options)
+        with mock.patch.object(pq, "write_table", real):
+            ValueStore(tmp_path).put(snap, key)
+
+    with mock.patch.object(pq, "write_table", interrupted):
+        ValueStore(tmp_path).put(snap, key)
+    assert content_hash(ValueStore(tmp_path).get(key)) == key
+    assert [path.suffix for path in tmp_path.rglob("*") if path.is_file()] == [".parquet"]
+
+
+_KILLED = """
 import os, signal, sys
 import numpy as np
 import pyarrow.parquet as pq
@@ -270,7 +285,7 @@ def die(*args, **options):
     real(*args, **options)
     os.kill(os.getpid(), signal.SIGKILL)
 pq.write_table = die
-snap = {_VALUE}
+snap = snapshot(np.arange(50_000, dtype=np.float32))
 ValueStore(sys.argv[1]).put(snap, content_hash(snap))
 """
 
