@@ -155,7 +155,7 @@ def _run(
         torch=request.torch,
         repeat=repeat,
         threads=request.fixed.threads,
-        checkpoint=str(prepared.checkpoint),
+        checkpoint=str(prepared.checkpoint.absolute()),
         collection=prepared.collection,
         values=str((request.data / "values").absolute()),
         extensions=str((request.cache / "extensions").absolute()),
