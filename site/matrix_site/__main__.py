@@ -7,7 +7,6 @@ from pathlib import Path
 
 from matrix_capture.errors import MatrixError
 from matrix_capture.settings import read_settings
-
 from matrix_site.pages import pages
 from matrix_site.render import write_site
 from matrix_site.snapshot import read_snapshot

@@ -6,7 +6,6 @@ from itertools import groupby, pairwise
 
 from matrix_capture.catalogue import BY_NAME, CATALOGUE
 from matrix_compare.schema import Verdict
-
 from matrix_site.snapshot import Comparison, LaneData, Pair
 from matrix_site.summary import finals, start, stop, summarise, tally, word
 from matrix_site.text import clean, plural

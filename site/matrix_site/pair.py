@@ -5,9 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from matrix_capture.catalogue import BY_NAME
-from matrix_capture.schema import STAGES, Record
+from matrix_capture.schema import STAGES, Observer, Record
 from matrix_compare.schema import Verdict
-
 from matrix_site.snapshot import Captured, Comparison, LaneData, Pair
 from matrix_site.summary import Tally, headline, stop, summarise, tally
 from matrix_site.text import clean, day, duration, listed, moment, number, percent, plural
@@ -94,7 +93,7 @@ class PairView:
     controls: tuple[str, ...]
     profiles: tuple[str, ...]
     tables: tuple[Table, ...]
-    captures: Facts
+    captures: tuple[Fact, ...]
     environment: tuple[Facts, ...]
     failures: tuple[str, ...]
     missing: tuple[Fact, ...]
@@ -271,41 +270,35 @@ def _controls(pair: Pair, records: tuple[Record | None, ...], counts: Tally) -> 
         if record is None:
             lines.append(f"torch {release}: no readable capture, so no control.")
             continue
-        aa = (
-            f"ran {record.repeats} times in one environment"
+        repeats = (
+            f"A/A control of {record.repeats} runs"
             if record.repeats > 1
-            else "ran once, so nothing tells a difference from noise"
+            else "no A/A control, so nothing tells a difference from noise"
         )
-        observer = record.observer
-        if observer is None:
-            watched = "no observer certificate"
-        elif observer.identical:
-            watched = f"the index is the same without taps ({plural(observer.tensors, 'tensor')})"
-        else:
-            names = ", ".join(clean(name, 60) for name in observer.differing[:5])
-            watched = f"taps change the index: {names or 'tensors not named'}"
-        lines.append(f"torch {release}: {aa}; {watched}.")
+        lines.append(f"torch {release}: {repeats}; {_certificate(record.observer)}.")
     unstable = counts.of(Verdict.UNSTABLE)
     lines.append(
-        f"{plural(unstable, 'comparison')} unstable: unequal between two runs of one environment."
+        f"{plural(unstable, 'comparison')} unstable: two runs of one environment disagree."
         if unstable
         else "No comparison is unstable."
     )
     return tuple(lines)
 
 
-def _captures(records: tuple[Record | None, ...]) -> Facts:
-    """When and with what both sides were captured, and the seconds and outcome of each stage."""
-    return Facts(
-        title="Captures",
-        differing=tuple(
-            Fact(name=name, a=shown[0], b=shown[1])
-            for name, *shown in zip(
-                _PROVENANCE, *(_provenance(record) for record in records), strict=True
-            )
-        ),
-        same=(),
-    )
+def _certificate(observer: Observer | None) -> str:
+    if observer is None:
+        return "no observer certificate"
+    if observer.identical:
+        tensors = plural(observer.tensors, "tensor")
+        return f"observer certificate: {tensors} of the index identical with and without taps"
+    names = listed(observer.differing) or "tensors not named"
+    return f"observer certificate refused: taps change {names}"
+
+
+def _captures(records: tuple[Record | None, ...]) -> tuple[Fact, ...]:
+    """When and with what both sides were captured, and the outcome and seconds of each stage."""
+    sides = [_provenance(record) for record in records]
+    return tuple(Fact(name=name, a=a, b=b) for name, a, b in zip(_PROVENANCE, *sides, strict=True))
 
 
 _PROVENANCE = ("torch build", "captured", "by", *STAGES)

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from matrix_capture.errors import MatrixError
 
+from matrix_capture.errors import MatrixError
 from matrix_site.pages import Page
 from matrix_site.summary import word
 from matrix_site.text import code, finalize, name

@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from matrix_compare.schema import Verdict
-
 from matrix_site.snapshot import Comparison, LaneData, Pair
 from matrix_site.text import clean, listed, number, plural
 

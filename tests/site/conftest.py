@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+
 from matrix_capture.catalogue import BY_NAME, CATALOGUE
 from matrix_capture.schema import (
     COLUMNS,
@@ -87,7 +88,7 @@ def places() -> list[tuple[str, str, str, str, int]]:
     return found
 
 
-def record(lane: str, release: str, **changes: Any) -> Record:
+def make_record(lane: str, release: str, **changes: Any) -> Record:
     """The record of a capture where everything went well."""
     new = tuple(int(part) for part in release.split(".")) >= (2, 8)
     facts: dict[str, Any] = {
@@ -131,7 +132,9 @@ def failed_record(lane: str, release: str, message: str = "no space left on devi
     """The record of a capture that stopped while installing."""
     status = {stage: StageStatus(state="not_run") for stage in STAGES}
     status["install"] = StageStatus(state="failed", error="OSError", message=message)
-    return record(lane, release, status=status, seconds={"install": 12.0}, repeats=0, observer=None)
+    return make_record(
+        lane, release, status=status, seconds={"install": 12.0}, repeats=0, observer=None
+    )
 
 
 def capture(of: Record, empty: bool = False) -> Capture:
@@ -154,7 +157,7 @@ def capture(of: Record, empty: bool = False) -> Capture:
     return Capture(record=of, rows=pa.Table.from_pylist([] if empty else rows, schema=COLUMNS))
 
 
-def comparison(lane: str, pair: tuple[str, str], place: Sequence[Any], **changes: Any) -> Any:
+def make_comparison(lane: str, pair: tuple[str, str], place: Sequence[Any], **changes: Any) -> Any:
     """One identical row of a verdict file."""
     artifact, part, scope, _, occurrences = place
     known = BY_NAME.get(artifact)
@@ -194,7 +197,7 @@ def compared(lane: str, releases: Sequence[str], failed: Sequence[str] = ()) -> 
                 what = _changed(place, *changed[place[0]], changed)
             else:
                 what = {}
-            rows.append(comparison(lane, pair, place, **what))
+            rows.append(make_comparison(lane, pair, place, **what))
     return rows
 
 
@@ -224,6 +227,16 @@ def settings() -> Settings:
 
 
 @pytest.fixture(scope="session")
+def record() -> Callable[..., Record]:
+    return make_record
+
+
+@pytest.fixture(scope="session")
+def comparison() -> Callable[..., Any]:
+    return make_comparison
+
+
+@pytest.fixture(scope="session")
 def write_lane() -> WriteLane:
     """Write captures and all verdicts of a lane; `records` replace those made up here."""
 
@@ -239,7 +252,7 @@ def write_lane() -> WriteLane:
     ) -> None:
         chosen = {one.torch: one for one in records}
         for release in releases:
-            usual = failed_record if release in failed else record
+            usual = failed_record if release in failed else make_record
             of = chosen.get(release) or usual(lane, release)
             write_capture(capture(of, empty=release in failed), data)
         rows = [row for row in compared(lane, releases, failed) if not drop(row)]
