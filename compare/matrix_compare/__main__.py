@@ -81,7 +81,9 @@ def _parser() -> argparse.ArgumentParser:
         "pair of the lane if none is named.",
     )
     parser.add_argument("releases", nargs="*", metavar="RELEASE", help="torch releases, e.g. 2.8.0")
-    parser.add_argument("--data", type=Path, default=Path("data"), metavar="DIR", help="data folder")
+    parser.add_argument(
+        "--data", type=Path, default=Path("data"), metavar="DIR", help="data folder"
+    )
     parser.add_argument("--lane", required=True, help="a lane of matrix.toml, e.g. cpu-pinned")
     parser.add_argument(
         "--json",

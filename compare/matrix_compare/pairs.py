@@ -99,7 +99,7 @@ class _Judging:
         self._templates = [
             _row(column, Finding(verdict=Verdict.IDENTICAL)) for column in self._aligned.columns
         ]
-        self._known: dict[tuple[int, int, int, bool], Finding] = {}
+        self._known: dict[tuple[int, int, int, bool], dict[str, Any]] = {}
 
     def pair(self, a: int, b: int) -> list[dict[str, Any]]:
         """The rows of one pair in order, without roles."""
@@ -117,11 +117,13 @@ class _Judging:
                 keys = self._aligned.columns[n].keys
                 # A key artifact that this pair does not have has content -1 and is not `same`.
                 key_identical = bool(keys) and all(same[key] for key in keys)
-                finding = self._finding(a, b, n, reasons, key_identical=key_identical)
-                row = _row(self._aligned.columns[n], finding)
+                row = self._judged(a, b, n, reasons, key_identical=key_identical)
             rows.append(row)
-        rows += self._absent(a, b, {row["artifact"] for row in rows}, reasons)
-        rows.sort(key=lambda row: POSITION.get(row["artifact"], len(POSITION)))
+        absent = self._absent(a, b, {row["artifact"] for row in rows}, reasons)
+        if absent:
+            rows = sorted(
+                rows + absent, key=lambda row: POSITION.get(row["artifact"], len(POSITION))
+            )
         place = {
             "lane": self._records[a].lane,
             "a": self._records[a].torch,
@@ -131,13 +133,13 @@ class _Judging:
             row.update(place)
         return rows
 
-    def _finding(
+    def _judged(
         self, a: int, b: int, n: int, reasons: tuple[str, ...], *, key_identical: bool
-    ) -> Finding:
+    ) -> dict[str, Any]:
         contents = self._aligned.content[a, n].item(), self._aligned.content[b, n].item()
         known = (n, *contents, key_identical)
         if not reasons and known in self._known:
-            return self._known[known]
+            return self._known[known].copy()
         finding = judge(
             self._aligned.columns[n].artifact,
             Side(record=self._records[a], cell=self._aligned.cell(a, n)),
@@ -146,14 +148,15 @@ class _Judging:
             key_identical=key_identical,
             gauge=self._gauge,
         )
+        row = _row(self._aligned.columns[n], finding)
         # Only these depend on the contents alone; the others tell of the two captures.
         if min(contents) >= 0 and finding.verdict in (
             Verdict.REORDERED,
             Verdict.CLOSE,
             Verdict.DIFFERS,
         ):
-            self._known[known] = finding
-        return finding
+            self._known[known] = row.copy()
+        return row
 
     def _absent(
         self, a: int, b: int, present: set[str], reasons: tuple[str, ...]

@@ -126,7 +126,7 @@ def _lines(rows: Sequence[Row], dtypes: Dtypes) -> Iterator[_Line]:
             alike.setdefault((row["verdict"], *row["profiles"], dtype), []).append(row)
         for (*_, dtype), members in alike.items():
             if len(members) > 1:
-                label = f"{name} ×{len(members)}"  # noqa: RUF001 - a count, not a letter
+                label = f"{name} x{len(members)}"
             else:
                 only = members[0]
                 scope = only["scope"] if len(whole) > 1 else ""

@@ -145,7 +145,12 @@ def pipeline_puts(embs: Any, **changes: Any) -> list[Put]:
         **changes,
     }
     weights = [
-        Put(artifact="weights", part=f"layer.{n}", scope="setup", value=np.float32([n, 1]))
+        Put(
+            artifact="weights",
+            part=f"layer.{n}",
+            scope="setup",
+            value=np.array([n, 1], dtype=np.float32),
+        )
         for n in range(3)
     ]
     rest = [

@@ -79,7 +79,9 @@ def reference(a: Snapshot, b: Snapshot) -> dict[str, Any]:
     gaps = [0.0 if x == y else abs(x - y) for x, y in known]
     ulps = sorted(0 if x == y else abs(rank(x, a.dtype) - rank(y, a.dtype)) for x, y in known)
     raw_a, raw_b, width = bytes(a.raw), bytes(b.raw), a.data.itemsize
-    places = [n for n in range(len(pairs)) if raw_a[n * width :][:width] != raw_b[n * width :][:width]]
+    places = [
+        n for n in range(len(pairs)) if raw_a[n * width :][:width] != raw_b[n * width :][:width]
+    ]
     relative = [abs(x - y) / abs(y) for x, y in known if x != y and y]
     return {
         "elements": len(pairs),
@@ -166,9 +168,7 @@ def test_rtol_needed_is_the_smallest_that_passes(pair: tuple[Snapshot, Snapshot]
         assert needed == 0 or not passes(needed * (1 - 1e-9))
 
 
-@given(
-    dtype=st.sampled_from(["int8", "uint8", "int32", "int64"]), data=st.data(), shape=SHAPES
-)
+@given(dtype=st.sampled_from(["int8", "uint8", "int32", "int64"]), data=st.data(), shape=SHAPES)
 def test_integers_agree_with_python(dtype: str, data: st.DataObject, shape: Any) -> None:
     a, b = (data.draw(hnp.arrays(np.dtype(dtype), shape)) for _ in range(2))
     found = of(a, b)
@@ -196,9 +196,9 @@ def test_one_ulp_of_bfloat16() -> None:
 
 
 def test_across_zero_subnormals_count_and_signed_zeros_do_not() -> None:
-    tiny = np.float32(1e-45)
-    assert of(np.float32([tiny]), np.float32([-tiny])).max_ulp == 2
-    zeros = of(np.float32([0.0]), np.float32([-0.0]))
+    tiny, zero = (np.array([value], dtype=np.float32) for value in (1e-45, 0.0))
+    assert of(tiny, -tiny).max_ulp == 2
+    zeros = of(zero, -zero)
     assert (zeros.max_ulp, zeros.equal_fraction, zeros.first_index) == (0, 1.0, (0,))
     assert zeros.profiles == ("tight", "wide")
 

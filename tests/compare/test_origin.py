@@ -23,7 +23,10 @@ def rows(*cells: tuple[str, ...]) -> list[dict[str, Any]]:
             ],
             ["", "origin", "propagated"],
         ),
-        ([("prenorm_centroids", "close"), ("postnorm_centroids", "identical")], ["origin", "absorbed"]),
+        (
+            [("prenorm_centroids", "close"), ("postnorm_centroids", "identical")],
+            ["origin", "absorbed"],
+        ),
         (
             [
                 ("codes_sorted_values", "identical"),

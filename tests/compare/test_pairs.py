@@ -14,6 +14,7 @@ from matrix_capture.values import ValueStore
 from matrix_compare import alignment
 from matrix_compare.pairs import compare, load_captures
 from matrix_compare.schema import COLUMNS, read_verdicts, write_verdicts
+from matrix_compare.verdict import cell_of
 from tests.compare.conftest import LANE, Maker, Put, pipeline_puts, status_of
 
 EMBS = np.linspace(-1, 1, 12).astype(np.float16).reshape(3, 4)
@@ -50,9 +51,7 @@ def test_a_divergence_from_its_origin_to_its_end(make: Maker, verdicts: Any) -> 
     ]
 
 
-def test_every_row_fits_the_contract(
-    make: Maker, verdicts: Any, tmp_path: Path
-) -> None:
+def test_every_row_fits_the_contract(make: Maker, verdicts: Any, tmp_path: Path) -> None:
     make("2.7.1", pipeline_puts(EMBS))
     make("2.8.0", pipeline_puts(EMBS * np.float16(2)))
     rows = verdicts()
@@ -187,7 +186,6 @@ def test_contents_that_recur_are_judged_once(
     for n, torch in enumerate(["2.7.0", "2.7.1", "2.8.0", "2.9.0"]):
         make(torch, [Put(artifact="embs", value=EMBS * (1 + n // 2))])
     built = []
-    cell_of = alignment.cell_of
 
     def counted(rows: Any) -> Any:
         built.append(rows)

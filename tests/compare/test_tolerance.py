@@ -20,8 +20,8 @@ def test_profiles_keep_the_order_and_the_numbers_of_the_settings(settings: Setti
     assert default.tolerance("float32") == Tolerance(atol=1e-8, rtol=1e-5)
     assert loose.tolerance("float32") == Tolerance(atol=1e-6, rtol=1e-5)
     assert loose.tolerance("bfloat16") == Tolerance(atol=1e-3, rtol=1e-2)
-    assert loose.tolerance("float16") == loose.tolerance("float64") == Tolerance(
-        atol=1e-4, rtol=1e-3
+    assert (
+        loose.tolerance("float16") == loose.tolerance("float64") == Tolerance(atol=1e-4, rtol=1e-3)
     )
 
 

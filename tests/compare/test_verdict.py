@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -113,7 +114,11 @@ def test_profiles_that_no_two_occurrences_share_pass_nothing(bench: Bench) -> No
         (ONES, ONES.reshape(4, 3), "shape (3, 4) and (4, 3)"),
         (ONES, np.ones(2, np.float64), "dtype float32 and float64, shape (3, 4) and (2,)"),
         (np.array([1, 2]), np.array([1, 3]), "outside every profile"),
-        (ONES, changed(ONES, (0, 0), np.nan), "outside every profile; NaN or infinity in 1 element"),
+        (
+            ONES,
+            changed(ONES, (0, 0), np.nan),
+            "outside every profile; NaN or infinity in 1 element",
+        ),
         (ONES, changed(ONES, (0, 0), -1), "outside every profile"),
     ],
 )
@@ -145,10 +150,8 @@ def test_a_damaged_value_is_named_without_its_path(bench: Bench, store: ValueSto
     assert found.verdict == Verdict.DIFFERS
 
 
-def _files(store: ValueStore) -> Any:
-    from pathlib import Path
-
-    return Path(store._root).rglob("*.parquet")
+def _files(store: ValueStore) -> list[Path]:
+    return list(Path(store._root).rglob("*.parquet"))
 
 
 def test_a_dropped_last_block_is_another_shape(bench: Bench) -> None:
