@@ -129,7 +129,8 @@ def _order(key: tuple[str, str, str]) -> tuple[Any, ...]:
     return (POSITION.get(name, len(POSITION)), name, _natural(scope), _natural(part), scope, part)
 
 
-def _natural(text: str) -> tuple[tuple[str, int], ...]:
+def _natural(text: str) -> tuple[tuple[int, str], ...]:
     """A key that sorts `chunk.2` before `chunk.10`."""
-    pieces = re.split(r"([0-9]+)", text)
-    return tuple((piece, 0) if n % 2 == 0 else ("", int(piece)) for n, piece in enumerate(pieces))
+    # Of two numbers without leading zeros the longer is the larger: no need of int() and its limit.
+    pieces = re.split(r"0*([0-9]+)", text)
+    return tuple((len(piece) if n % 2 else 0, piece) for n, piece in enumerate(pieces))

@@ -80,7 +80,7 @@ def worst(parts: Sequence[Distances], equal_elements: int) -> Distances:
     """One figure for several occurrences: the largest of each, means weighted by elements.
 
     `equal_elements` is the size of the occurrences that are identical and were not measured;
-    `p99_ulp` is the largest of the occurrences', `first_index` that of the first one.
+    `p99_ulp` is the largest of the occurrences', `first_index` lies in the first that was measured.
     """
     elements = sum(part.elements for part in parts) + equal_elements
     measured = [(p.mean_abs, p.elements - p.unordered) for p in parts if p.mean_abs is not None]

@@ -105,17 +105,17 @@ class _Judging:
         """The rows of one pair in order, without roles."""
         reasons = obstacles(self._records[a], self._records[b])
         left, right = self._aligned.content[a], self._aligned.content[b]
-        present = np.flatnonzero((left != -1) | (right != -1)).tolist()
+        here = ((left != -1) | (right != -1)).tolist()
         same = ((left == right) & (left >= 0) & (not reasons)).tolist()
         counts = self._aligned.count[a].tolist()
         rows = []
-        for n in present:
+        for n in np.flatnonzero(here).tolist():
             if same[n]:
                 row = self._templates[n].copy()
                 row["occurrences"] = row["identical"] = counts[n]
             else:
-                keys = self._aligned.columns[n].keys
-                # A key artifact that this pair does not have has content -1 and is not `same`.
+                # Other captures of the lane have no say: only the key columns of this pair count.
+                keys = [key for key in self._aligned.columns[n].keys if here[key]]
                 key_identical = bool(keys) and all(same[key] for key in keys)
                 row = self._judged(a, b, n, reasons, key_identical=key_identical)
             rows.append(row)

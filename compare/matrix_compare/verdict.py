@@ -190,7 +190,7 @@ def _occurrence(row: Mapping[str, Any]) -> Occurrence:
         digest=row["digest"],
         multiset=row["multiset"],
         blocks=tuple(row["blocks"] or ()),
-        numel=row["numel"] or 0,
+        numel=max(0, row["numel"] or 0),
     )
 
 

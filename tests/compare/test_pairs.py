@@ -101,6 +101,16 @@ def test_a_reordering_needs_the_same_key_in_the_same_scope(make: Maker, verdicts
     assert found["codes_sorted_values"] == found["codes_sorted_indices"] == "differs"
 
 
+def test_another_capture_of_the_lane_has_no_say(make: Maker, verdicts: Any) -> None:
+    make("2.7.1", pipeline_puts(EMBS))
+    make("2.8.0", pipeline_puts(EMBS, codes_sorted_indices=SWAPPED))
+    before = verdicts()
+    key = Put(artifact="codes_sorted_values", part="renamed", value=EMBS)
+    make("2.9.0", [*pipeline_puts(-EMBS), key])
+    assert [row for row in verdicts() if (row["a"], row["b"]) == ("2.7.1", "2.8.0")] == before
+    assert ("codes_sorted_indices", "reordered") in brief(before, "artifact", "verdict")
+
+
 def test_a_reordering_without_its_key_differs(make: Maker, verdicts: Any) -> None:
     key = np.zeros(3, np.int32)
     for torch, order in (("2.7.1", [0, 1, 2]), ("2.8.0", [1, 0, 2])):
@@ -175,7 +185,7 @@ def test_an_artifact_that_neither_side_could_tap_is_missing(make: Maker, verdict
 
 def test_hostile_names_do_no_harm(make: Maker, verdicts: Any) -> None:
     for torch, value in (("2.7.1", 1.0), ("2.8.0", 2.0)):
-        names = ["\x1b[31m", "'; drop table digests; --", "[red]"]
+        names = ["\x1b[31m", "'; drop table digests; --", "9" * 5000]
         make(torch, [Put(artifact=name, value=value, part=name, stage="?") for name in names])
     assert Counter(brief(verdicts(), "kind", "verdict")) == {("intermediate", "differs"): 3}
 
