@@ -122,9 +122,9 @@ def read_verdicts(data: Path, lane: str) -> list[dict[str, Any]]:
     if not path.exists():
         raise MatrixError(f"{path}: no verdicts for lane {lane}; run nox -s compare first")
     try:
-        table = pq.read_table(path)
+        table = pq.read_table(path, page_checksum_verification=True)
         rows: list[dict[str, Any]] = table.select(COLUMNS.names).cast(COLUMNS).to_pylist()
-    except (pa.ArrowException, OSError, KeyError) as error:
+    except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError) as error:
         raise MatrixError(f"{path}: not a readable verdict file ({error}); delete it") from None
     known = {verdict.value for verdict in Verdict}
     for row in rows:
