@@ -66,7 +66,7 @@ def _capture_session(release: str) -> None:
     """Register `capture-<release>`."""
 
     # A string keeps the session's name as it is; a list would append the version to it.
-    @nox.session(name=f"capture-{release}", python="3.11", default=False, reuse_venv=True)
+    @nox.session(name=f"capture-{release}", python="3.11", default=False)
     def capture(session: nox.Session) -> None:
         parser = _parser(session)
         _capture_options(parser)
@@ -197,7 +197,7 @@ def tests(session: nox.Session) -> None:
     session.run("pytest", "--ignore", "tests/e2e", "--ignore", "tests/torch", *session.posargs)
 
 
-@nox.session(python="3.11", default=False, reuse_venv=True)
+@nox.session(python="3.11", default=False)
 def e2e(session: nox.Session) -> None:
     """Run the whole job on two real releases with a slice, and the tests that need torch."""
     lane = LANES[DEFAULT_LANE]
@@ -238,7 +238,7 @@ def _capture_options(parser: argparse.ArgumentParser) -> None:
         help="a slice of the collection, for a quick run; it is recorded in a lane of its own",
     )
     parser.add_argument("--fresh", action="store_true", help="repeat captures that are on record")
-    parser.add_argument("--keep-env", action="store_true", help="keep the environment (5-7 GB)")
+    parser.add_argument("--keep-env", action="store_true", help="keep the environment (5-7 GB), for nox -r")
 
 
 def _site_options(parser: argparse.ArgumentParser) -> None:
