@@ -19,7 +19,7 @@ from matrix_compare.verdict import NOT_FINITE
 Row = Mapping[str, Any]
 Dtypes = Mapping[tuple[str, str, str], str]
 
-_WIDE = 100
+_WIDE = 110
 """Columns from which there is room for the artifacts' descriptions."""
 
 _SECTIONS = {
@@ -88,7 +88,7 @@ def _table(
     rows: Sequence[Row], profiles: Sequence[str], dtypes: Dtypes, *, described: bool
 ) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, expand=described)
-    table.add_column("artifact", overflow="fold", ratio=3 if described else None)
+    table.add_column("artifact", overflow="fold", min_width=22, ratio=3 if described else None)
     if described:
         table.add_column("description", ratio=4)
     table.add_column("dtype", overflow="fold")
