@@ -106,13 +106,11 @@ def start(summary: Summary) -> str:
 
 
 def finals(summary: Summary) -> str:
-    """What becomes of the finished index, in half a sentence."""
+    """What becomes of the finished index, in a few words."""
     counts = summary.finals
-    if not counts.total:
-        return "no final artifact was compared"
     if counts.worst is Verdict.IDENTICAL:
-        return f"all {plural(counts.total, 'final artifact')} identical"
-    return f"{plural(counts.total, 'final artifact')}: {counts.words}"
+        return f"final artifacts: all {counts.total} identical"
+    return f"final artifacts: {counts.words}"
 
 
 def stop(lane: LaneData, release: str) -> str:
@@ -138,7 +136,7 @@ def headline(lane: LaneData, pair: Pair, summary: Summary) -> str:
         return f"Not comparable: {reason}."
     if verdicts == {Verdict.IDENTICAL}:
         return f"Identical: all {plural(counts.total, 'comparison')} agree bit for bit."
-    index = f"In the finished index, {finals(summary)}."
+    index = f"{finals(summary).capitalize()}."
     return " ".join([_change(summary), index, _unknown(counts)]).strip()
 
 
@@ -151,7 +149,9 @@ def _change(summary: Summary) -> str:
     if summary.starts:
         first, *others = summary.starts
         names = listed(tuple(row.artifact for row in others))
-        by = f", by at most `{number(first.max_abs)}`" if first.max_abs else ""
+        # The distance between elements that only swapped places means nothing.
+        measured = first.max_abs if first.verdict is not Verdict.REORDERED else None
+        by = f", by at most `{number(measured)}`" if measured else ""
         also = f", and independently at {names}" if others else ""
         return (
             f"Not identical: it starts at {listed((first.artifact,))} "

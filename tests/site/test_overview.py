@@ -111,6 +111,21 @@ def test_a_pair_without_verdicts_is_not_compared_rather_than_identical(
     assert not boundary.href
 
 
+def test_verdicts_stay_in_the_matrix_when_a_capture_cannot_be_read(
+    tmp_path: Path, settings: Settings, write_lane: Any
+) -> None:
+    write_lane(tmp_path, releases=("2.7.1", "2.8.0"), failed=())
+    for file in tmp_path.rglob("torch-*.parquet"):
+        file.write_bytes(b"")
+    view = _view(tmp_path, settings)
+    assert (view.captured, view.failed, view.changed) == (0, 2, 1)
+    assert [(row.name, bool(row.cells)) for row in view.rows] == [
+        ("2.8.0", False),
+        ("2.7.1...2.8.0", True),
+        ("2.7.1", False),
+    ]
+
+
 def test_the_choice_offers_every_compared_pair(data: Path, settings: Settings) -> None:
     (lane,) = read_snapshot(data, settings).lanes
     view = _view(data, settings)

@@ -98,6 +98,13 @@ def test_hostile_strings_stay_text(
         assert "x" * 700 not in html
 
 
+def test_what_a_template_shows_is_escaped_and_visible_without_its_help() -> None:
+    template = environment().from_string("<p title='{{ text }}'>{{ text }}")
+    assert template.render(text="<'\u202e") == (
+        "<p title='&lt;&#39;&lt;U+202E&gt;'>&lt;&#39;&lt;U+202E&gt;"
+    )
+
+
 def test_the_same_data_gives_the_same_bytes(
     settings: Settings, tmp_path: Path, write_lane: Any
 ) -> None:
