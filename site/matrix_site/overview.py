@@ -252,7 +252,7 @@ def _ladder(
                     href=hrefs.get(pair, ""),
                     verdict=summary.tally.worst,
                     start=start(summary),
-                    finals=finals(summary),
+                    finals=finals(summary) if summary.tally.total else "",
                 )
                 steps += [_band(run, releases), boundary]
                 run = []

@@ -108,11 +108,17 @@ def _sentence(snapshot: Snapshot, views: list[Overview]) -> str:
     open_ = sum(view.uncompared for view in views)
     lanes = f" in {len(views)} lanes" if len(views) > 1 else ""
     failures = f" and {failed} failed" if failed else ""
-    sentence = (
+    total = identical + changed + open_
+    captures = (
         f"{f'As of {date}, ' if date else ''}{plural(captured, 'torch release')} "
-        f"{'is' if captured == 1 else 'are'} captured{failures}{lanes}; of "
-        f"{plural(identical + changed + open_, 'consecutive pair')}, {identical} "
-        f"{'is' if identical == 1 else 'are'} identical and {changed} "
-        f"{'is' if changed == 1 else 'are'} not"
+        f"{_are(captured)} captured{failures}{lanes}"
     )
-    return sentence + (f"; {open_} not compared yet." if open_ else ".")
+    if not total:
+        return f"{captures}; the first pair takes two."
+    compared = f"{identical} {_are(identical)} identical and {changed} {_are(changed)} not"
+    rest = f"; {open_} {_are(open_)} not compared yet" if open_ else ""
+    return f"{captures}; of {plural(total, 'consecutive pair')}, {compared}{rest}."
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"

@@ -100,6 +100,8 @@ def summarise(comparisons: Iterable[Comparison]) -> Summary:
 
 def start(summary: Summary) -> str:
     """Where a divergence starts, in a few words."""
+    if not summary.tally.total:
+        return "not compared yet"
     if summary.starts:
         return f"starts at {listed(tuple(row.artifact for row in summary.starts), 2)}"
     return f"only in {listed(summary.probes, 2)}" if summary.probes else "no change seen"

@@ -107,7 +107,7 @@ def test_a_pair_without_verdicts_is_not_compared_rather_than_identical(
     assert [row.verdict for row in view.rows] == [Verdict.DIFFERS, Verdict.NOT_RUN]
     boundary = view.ladder[-2]
     assert isinstance(boundary, Boundary)
-    assert boundary.verdict is Verdict.NOT_RUN
+    assert (boundary.verdict, boundary.start) == (Verdict.NOT_RUN, "not compared yet")
     assert not boundary.href
 
 

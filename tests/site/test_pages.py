@@ -78,6 +78,12 @@ def test_the_sentence_counts_releases_and_consecutive_pairs(snapshot: Snapshot) 
     )
 
 
+def test_one_capture_makes_no_pair(tmp_path: Path, settings: Settings, write_lane: Any) -> None:
+    write_lane(tmp_path, releases=("2.7.1",), failed=())
+    view = next(iter(pages(read_snapshot(tmp_path, settings)))).view
+    assert view["sentence"].endswith("1 torch release is captured; the first pair takes two.")
+
+
 def test_counts_of_every_table_add_up_to_its_comparisons(snapshot: Snapshot) -> None:
     (lane,) = snapshot.lanes
     for page in pages(snapshot):
