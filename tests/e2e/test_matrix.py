@@ -1,0 +1,176 @@
+"""The whole job, as a newcomer runs it: two real torch releases, a slice of the collection."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import html5lib
+import pytest
+
+from matrix_capture import environment, inputs
+from matrix_capture.catalogue import BY_NAME
+from matrix_capture.names import lane_name
+from matrix_capture.schema import Capture, digest_path, read_capture, read_record
+from matrix_compare.schema import Verdict, read_verdicts
+
+ROOT = Path(__file__).parents[2]
+RELEASES = ("2.7.1", "2.8.0")
+ABSENT = "2.99.0"  # no such torch
+PASSAGES = 96
+LANE = lane_name("cpu-pinned", {"passages": PASSAGES})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Done:
+    """What one run left behind."""
+
+    data: Path
+    site: Path
+    output: str
+    files: dict[str, bytes]
+
+    def capture(self, torch: str) -> Capture:
+        return read_capture(digest_path(self.data, LANE, torch))
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Done]:
+    folder = tmp_path_factory.mktemp("matrix")
+    yield _matrix(ROOT, folder, *RELEASES)
+
+
+def _matrix(root: Path, folder: Path, *releases: str) -> Done:
+    data, site = folder / "data", folder / "site"
+    options = ["--passages", str(PASSAGES), "--data", str(data), "--out", str(site)]
+    # Without the outer session's environment: nox inside nox would take its python for its own.
+    surroundings = {k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "NOXSESSION")}
+    process = subprocess.run(
+        [sys.executable, "-m", "nox", "-s", "matrix", "--", *releases, *options],
+        cwd=root,
+        env=surroundings,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    print(process.stdout)
+    assert process.returncode == 0, process.stdout
+    files = {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+    return Done(data=data, site=site, output=process.stdout, files=files)
+
+
+@pytest.mark.parametrize("torch", RELEASES)
+def test_a_capture_is_whole_and_watching_changed_nothing(done: Done, torch: str) -> None:
+    capture = done.capture(torch)
+    record = capture.record
+    assert record.torch_build.partition("+")[0] == torch
+    assert [record.state(stage) for stage in ("install", "import", "load", "index")] == ["ok"] * 4
+    assert record.missing == {}
+    assert record.observer is not None
+    assert record.observer.identical
+    assert record.observer.tensors == 10
+    assert set(capture.rows["artifact"].to_pylist()) == BY_NAME.keys()
+
+
+@pytest.mark.parametrize("torch", RELEASES)
+def test_a_release_equals_itself(done: Done, torch: str) -> None:
+    rows = done.capture(torch).rows.select(
+        ["repeat", "artifact", "part", "scope", "occurrence", "digest"]
+    )
+    repeats = [
+        {tuple(row.values())[1:] for row in rows.to_pylist() if row["repeat"] == repeat}
+        for repeat in (0, 1)
+    ]
+    assert len(repeats[0]) > 100
+    assert repeats[0] == repeats[1]
+
+
+def test_both_releases_saw_the_same_inputs(done: Done) -> None:
+    first, second = (done.capture(torch).record for torch in RELEASES)
+    assert first.inputs == second.inputs
+    assert first.factors == second.factors
+    assert first.packages["torch"] != second.packages["torch"]
+
+
+def test_every_artifact_has_a_verdict(done: Done) -> None:
+    rows = read_verdicts(done.data, LANE)
+    assert {(row["a"], row["b"]) for row in rows} == {RELEASES}
+    assert {row["artifact"] for row in rows} == BY_NAME.keys()
+    verdicts = Counter(row["verdict"] for row in rows)
+    assert sum(verdicts.values()) == len(rows)
+    assert verdicts.keys() <= {
+        verdict.value
+        for verdict in (Verdict.IDENTICAL, Verdict.REORDERED, Verdict.CLOSE, Verdict.DIFFERS)
+    }
+    assert all(row["verdict"] == "identical" for row in rows if row["artifact"] == "weights")
+
+
+def test_the_pages_are_there_and_valid(done: Done) -> None:
+    pages = [name for name in done.files if name.endswith(".html")]
+    assert len(pages) == 2
+    for name in pages:
+        html5lib.HTMLParser(strict=True).parse(done.files[name].decode("utf-8"))
+    assert f"{done.site.as_uri()}/index.html" in done.output
+
+
+def test_a_second_run_reuses_everything(done: Done) -> None:
+    again = _matrix(ROOT, done.data.parent, *RELEASES)
+    assert again.files == done.files
+    assert "installing" not in again.output
+
+
+def test_a_release_that_cannot_be_installed_is_recorded(done: Done, tmp_path: Path) -> None:
+    root = tmp_path / "colbert-matrix"
+    tracked = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name in tracked.stdout.splitlines():
+        if (ROOT / name).is_file():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, root / name)
+    settings = root / "matrix.toml"
+    text = settings.read_text(encoding="utf-8")
+    settings.write_text(text.replace("\n]", f'\n  "{ABSENT}",\n]', 1), encoding="utf-8")
+    (root / "_cache").symlink_to(ROOT / "_cache")
+
+    after = _matrix(root, done.data.parent, RELEASES[1], ABSENT)
+    record = read_record(digest_path(done.data, LANE, ABSENT))
+    assert record.failed_stage() == "install"
+    assert ABSENT in record.status["install"].message
+    page = next(name for name in after.files if f"{RELEASES[1]}...{ABSENT}" in name)
+    assert "failed" in after.files[page].decode("utf-8")
+    for name, content in done.files.items():
+        if name.startswith("data/digests"):
+            assert after.files[name] == content
+
+
+def test_the_inputs_are_those_on_record() -> None:
+    # Whoever changes them makes every capture on record incomparable: that must be on purpose.
+    prepared = inputs.prepare(ROOT / "_cache" / "sources", ROOT / "_cache")
+    assert prepared.hashes == {
+        "checkpoint": "b34d6c34a6c088d2e8019dbe8b9e262c5bd5d4c273cfd0956368dc9fa8cfc1c0",
+        "collection": "c0ae8dc433207d887acf1c00b67052966dc0ed8cf3e450663c53c435d0e8a1b1",
+        "queries": "1c30f1fbf9740ec354be0d4353f3753e6f254062024c8af60fd77e1099deaa0d",
+        "config": "e7a6a26ecd7017783703e7423e6c80f08e5e5eaf2c5a0b135466375815c3637c",
+    }
+
+
+def test_the_record_names_no_path_of_this_machine(done: Done) -> None:
+    for torch in RELEASES:
+        payload = repr(done.capture(torch).record)
+        assert str(Path.home()) not in payload
+        assert str(ROOT) not in payload
+        assert environment.host()["cpu_model"] in payload
