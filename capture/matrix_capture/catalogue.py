@@ -423,5 +423,8 @@ CATALOGUE: tuple[Artifact, ...] = (
     ),
 )
 
+SCOPES = ("probe", "setup", "sample", "heldout", "chunk", "index", "disk", "query", "step")
+"""The passes of a run in order; `chunk`, `query` and `step` carry a number, as in `chunk.0`."""
+
 BY_NAME: dict[str, Artifact] = {artifact.name: artifact for artifact in CATALOGUE}
 POSITION: dict[str, int] = {artifact.name: place for place, artifact in enumerate(CATALOGUE)}

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from matrix_capture.catalogue import POSITION, Artifact
+from matrix_capture.catalogue import POSITION, SCOPES, Artifact
 from matrix_capture.schema import Capture
 from matrix_compare.verdict import Cell, artifact_of, cell_of
 
@@ -126,7 +126,10 @@ def _columns(found: list[dict[str, Any]]) -> list[Column]:
 
 def _order(key: tuple[str, str, str]) -> tuple[Any, ...]:
     name, part, scope = key
-    return (POSITION.get(name, len(POSITION)), name, _natural(scope), _natural(part), scope, part)
+    pass_name = scope.partition(".")[0]
+    place = SCOPES.index(pass_name) if pass_name in SCOPES else len(SCOPES)
+    position = POSITION.get(name, len(POSITION))
+    return (position, name, place, _natural(scope), _natural(part), scope, part)
 
 
 def _natural(text: str) -> tuple[tuple[int, str], ...]:
