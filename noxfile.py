@@ -238,7 +238,9 @@ def _capture_options(parser: argparse.ArgumentParser) -> None:
         help="a slice of the collection, for a quick run; it is recorded in a lane of its own",
     )
     parser.add_argument("--fresh", action="store_true", help="repeat captures that are on record")
-    parser.add_argument("--keep-env", action="store_true", help="keep the environment (5-7 GB), for nox -r")
+    parser.add_argument(
+        "--keep-env", action="store_true", help="keep the environment (5-7 GB), for nox -r"
+    )
 
 
 def _site_options(parser: argparse.ArgumentParser) -> None:
