@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -47,7 +48,7 @@ def matrix(session: nox.Session) -> None:
     )
     _capture_options(parser)
     _site_options(parser)
-    options = _parse(session, parser)
+    options = _parse(session, parser, LANES)
     releases = RELEASES if options.releases == ["all"] else list(dict.fromkeys(options.releases))
     for release in releases:
         if release not in RELEASES:
@@ -70,7 +71,7 @@ def _capture_session(release: str) -> None:
     def capture(session: nox.Session) -> None:
         parser = _parser(session)
         _capture_options(parser)
-        _capture(session, release, _parse(session, parser))
+        _capture(session, release, _parse(session, parser, LANES))
 
     capture.__doc__ = f"Record what colbert-ai makes under torch {release}."
 
@@ -108,7 +109,7 @@ def _install_torch(
     """Install torch and colbert-ai; the seconds it took, or None when the failure is on record."""
     log = CACHE / "logs" / f"install-{release}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    session.log(f"torch {release}: installing")
+    session.log(f"torch {release}: installing, about half a minute; the log is {log}")
     started = time.monotonic()
     try:
         with log.open("w", encoding="utf-8") as output:
@@ -249,13 +250,17 @@ def _site_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _parse(session: nox.Session, parser: argparse.ArgumentParser) -> argparse.Namespace:
-    """Parse what follows `--`; bad options end the run with status 2, as argparse does."""
+def _parse(
+    session: nox.Session, parser: argparse.ArgumentParser, lanes: Collection[str] = ()
+) -> argparse.Namespace:
+    """Parse what follows `--`; bad options end the run with status 2, as argparse does.
+
+    `lanes` are those to choose from; without any, a quick run's lane `<lane>+<8 hex>` will do too.
+    """
     options = parser.parse_args(session.posargs)
-    lane = options.lane.partition("+")[0]
-    if lane not in LANES:
-        near = difflib.get_close_matches(lane, LANES, n=1, cutoff=0)
-        _refuse(f"no lane {lane!r} in matrix.toml; the nearest is {near[0]}")
+    if (options.lane if lanes else options.lane.partition("+")[0]) not in LANES:
+        near = difflib.get_close_matches(options.lane, LANES, n=1, cutoff=0)
+        _refuse(f"no lane {options.lane!r} in matrix.toml; the nearest is {near[0]}")
     return options
 
 

@@ -28,7 +28,8 @@ def main(arguments: list[str] | None = None) -> int:
             cache=options.cache,
             passages=options.passages,
         )
-        settings.lane(options.lane)
+        if options.lane not in settings.lanes and settings.lane(options.lane):
+            raise MatrixError(f"{options.lane} is named after options; give the lane and those")
         options.command(request, options)
     except MatrixError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -38,11 +39,16 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _check(request: runner.Request, options: argparse.Namespace) -> None:
     """Say `current` when the capture on record serves, else `stale` and why."""
+    request.inputs()  # bad ones are refused before gigabytes are installed for nothing
     why = "asked for with --fresh" if options.fresh else runner.stale(request)
     if why is None:
         print("current")
         return
     compiler()
+    try:
+        request.data.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MatrixError(f"{request.data}: {error.strerror}; choose another --data") from None
     free = shutil.disk_usage(sys.prefix).free
     if free < _SPACE_NEEDED:
         raise MatrixError(

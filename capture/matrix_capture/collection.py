@@ -38,11 +38,13 @@ def read_collection(package: Path, passages: int) -> tuple[tuple[str, ...], tupl
     collection: dict[str, int] = {}
     queries: list[Query] = []
     for summary, paragraphs in _docstrings(package):
-        relevant = []
+        relevant: list[int] = []
         for paragraph in paragraphs:
             if len(collection) == passages and paragraph not in collection:
                 continue
-            relevant.append(collection.setdefault(paragraph, len(collection)))
+            place = collection.setdefault(paragraph, len(collection))
+            if place not in relevant:
+                relevant.append(place)
         if relevant and summary:
             queries.append(Query(text=summary, relevant=tuple(relevant)))
     if len(collection) < passages:

@@ -11,6 +11,7 @@ from typing import Any
 import blake3
 
 from matrix_capture import __version__
+from matrix_capture.errors import MatrixError
 from matrix_capture.schema import CaptureCode
 from matrix_capture.settings import Lane
 
@@ -47,6 +48,7 @@ def packages() -> dict[str, str]:
     found = {
         re.sub(r"[-_.]+", "-", dist.name).lower(): dist.version
         for dist in importlib.metadata.distributions()
+        if dist.metadata["Name"]  # what an installer was killed over has none
     }
     return dict(sorted(found.items()))
 
@@ -58,8 +60,28 @@ def factors(lane: Lane, installed: dict[str, str]) -> dict[str, str]:
         "python": ".".join(platform.python_version_tuple()[:2]),
         "threads": str(lane.threads),
         "colbert-ai": installed.get("colbert-ai", ""),
+        "pins": pins(lane),
         **{name: installed.get(name, "") for name in _FACTORS},
     }
+
+
+def pins(lane: Lane) -> dict[str, str]:
+    """The version of each package that the lane fixes.
+
+    Raises:
+        MatrixError: its constraints cannot be read.
+    """
+    try:
+        constraints = Path(lane.constraints).read_text(encoding="utf-8")
+    except OSError as error:
+        raise MatrixError(f"{lane.constraints}: {error.strerror}; matrix.toml names it") from None
+    pinned = re.findall(r"^([\w.-]+)==([\w.+!-]+)", constraints, re.MULTILINE)
+    return {"colbert-ai": lane.colbert, **dict(pinned)}
+
+
+def pins(lane: Lane) -> str:
+    """Which pins the lane installs under: BLAKE3 of its constraints file, 16 hex digits."""
+    return blake3.blake3(Path(lane.constraints).read_bytes()).hexdigest(8)
 
 
 def switches(variables: Mapping[str, str]) -> dict[str, str]:

@@ -40,10 +40,11 @@ def compiler() -> str:
 def extensions_folder(root: Path, torch_build: str) -> Path:
     """Where extensions compiled for one torch build, Python, compiler and colbert-ai live."""
     spec = importlib.util.find_spec("colbert")
-    package = Path(str(spec.origin)).parent if spec else Path()
     hasher = blake3.blake3()
-    for source in sorted([*package.rglob("*.cpp"), *package.rglob("*.cu")]):
-        hasher.update(source.relative_to(package).as_posix().encode()).update(source.read_bytes())
+    for package in map(Path, (spec and spec.submodule_search_locations) or ()):
+        for source in sorted([*package.rglob("*.cpp"), *package.rglob("*.cu")]):
+            hasher.update(source.relative_to(package).as_posix().encode())
+            hasher.update(source.read_bytes())
     version = subprocess.run([compiler(), "--version"], check=True, capture_output=True).stdout
     hasher.update(version)
     folder = root / f"{torch_build}-py{platform.python_version()}-{hasher.hexdigest(8)}"

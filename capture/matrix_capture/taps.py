@@ -7,6 +7,7 @@ renamed, makes its artifacts `missing` with the reason; the pipeline runs on, un
 
 import functools
 import importlib
+import inspect
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -33,12 +34,16 @@ def tapped(recorder: Recorder) -> Iterator[None]:
         for tap in TAPS:
             try:
                 owner, name = _find(tap.target)
-                original = getattr(owner, name)
+                original = inspect.getattr_static(owner, name)
             except (ImportError, AttributeError):
                 _note(recorder, tap, f"tap target not found: {tap.target}")
                 continue
             undo.callback(_restore, owner, name, vars(owner).get(name, _INHERITED))
-            setattr(owner, name, _wrap(original, tap, recorder))
+            if isinstance(original, classmethod | staticmethod):
+                wrapper = _wrap(original.__func__, tap, recorder)
+                setattr(owner, name, type(original)(wrapper))
+            else:
+                setattr(owner, name, _wrap(original, tap, recorder))
         yield
 
 
@@ -68,7 +73,7 @@ def _note(recorder: Recorder, tap: Tap, reason: str) -> None:
 def _wrap(original: Callable[..., Any], tap: Tap, recorder: Recorder) -> Callable[..., Any]:
     @functools.wraps(original)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        observation = tap.observe(recorder, *args, **kwargs)
+        observation = _observed(tap, recorder, args, kwargs)
         watching = _advance(observation, tap, recorder)
         try:
             result = original(*args, **kwargs)
@@ -80,6 +85,15 @@ def _wrap(original: Callable[..., Any], tap: Tap, recorder: Recorder) -> Callabl
         return result
 
     return wrapper
+
+
+def _observed(
+    tap: Tap, recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Observation:
+    """The tap's generator; it binds the arguments when first advanced, so that a tap whose target
+    takes others by now fails where failures are noted.
+    """
+    yield from tap.observe(recorder, *args, **kwargs)
 
 
 def _advance(observation: Observation, tap: Tap, recorder: Recorder, result: Any = None) -> bool:
