@@ -60,7 +60,6 @@ def factors(lane: Lane, installed: dict[str, str]) -> dict[str, str]:
         "python": ".".join(platform.python_version_tuple()[:2]),
         "threads": str(lane.threads),
         "colbert-ai": installed.get("colbert-ai", ""),
-        "pins": pins(lane),
         **{name: installed.get(name, "") for name in _FACTORS},
     }
 
@@ -77,11 +76,6 @@ def pins(lane: Lane) -> dict[str, str]:
         raise MatrixError(f"{lane.constraints}: {error.strerror}; matrix.toml names it") from None
     pinned = re.findall(r"^([\w.-]+)==([\w.+!-]+)", constraints, re.MULTILINE)
     return {"colbert-ai": lane.colbert, **dict(pinned)}
-
-
-def pins(lane: Lane) -> str:
-    """Which pins the lane installs under: BLAKE3 of its constraints file, 16 hex digits."""
-    return blake3.blake3(Path(lane.constraints).read_bytes()).hexdigest(8)
 
 
 def switches(variables: Mapping[str, str]) -> dict[str, str]:
