@@ -90,8 +90,10 @@ def _wrap(original: Callable[..., Any], tap: Tap, recorder: Recorder) -> Callabl
 def _observed(
     tap: Tap, recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Observation:
-    """The tap's generator; it binds the arguments when first advanced, so that a tap whose target
-    takes others by now fails where failures are noted.
+    """What the tap sees of one call.
+
+    The arguments are bound when it is first advanced: a tap whose target takes others by now fails
+    where failures are noted.
     """
     yield from tap.observe(recorder, *args, **kwargs)
 
