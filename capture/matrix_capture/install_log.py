@@ -2,35 +2,77 @@
 
 import re
 
+# What an installer says itself stands near the left edge; what a build under it printed, and might
+# be about any network, is indented further.
+_OWN = re.compile(
+    r" {0,4}(?:[\u00d7├╰]|hint|cause|caused by|warning: retrying|[\w.]*error\b)", re.IGNORECASE
+)
+
 # What installers print when the fault is ours. Anything else is held against the release.
 _INFRASTRUCTURE = (
     (
-        re.compile(
-            r"dns error|error sending request|failed to lookup address|Network is unreachable|"
-            r"Connection refused|Could not connect|NewConnectionError|operation timed out|"
-            r"Temporary failure in name resolution",
-            re.IGNORECASE,
-        ),
+        # pip counts its retries down; what follows the last is "no matching distribution", as if
+        # the release did not exist. Of torch itself an index that answers has some version.
+        r"dns error|error sending request|error decoding response body|Network is unreachable|"
+        r"Temporary failure in name resolution|connection (refused|reset)|timed out|"
+        r"HTTP status server error|429 Too Many Requests|returned a 40[137]|network was disabled|"
+        r"Retrying \(Retry\(total=0|(Read|Connect)TimeoutError|IncompleteRead|"
+        r"requirement torch\S* \(from versions: none\)|torch was not found in the (package|cache)",
         "the package index cannot be reached; check the network and try again",
     ),
     (
-        re.compile(r"No space left on device|Disk quota exceeded", re.IGNORECASE),
+        r"No space left on device|Disk quota exceeded",
         "the disk is full; free some space and try again",
+    ),
+    (
+        r"Hash mismatch|do not match the hashes",
+        "a download was damaged; try again",
     ),
 )
 
-# uv draws a tree in front of its messages.
-_DECORATION = re.compile(r"^\W+")
+# The line that tells most, first; pip's other errors before it are about versions it left out.
+_TELLING = (
+    r"because ",
+    r"error: (cannot install|no matching distribution)",
+    r"error: (failed to build|failed building|could not build)",
+    r"error\b",
+    r"",
+)
+
+# uv draws a tree in front of its messages, and both installers may colour them.
+_DECORATION = re.compile(r"^\W+|^cause: ")
+_COLOUR = re.compile(r"\x1b\[[\d;]*m")
 
 
 def infrastructure(log: str) -> str | None:
     """What in the surroundings failed and what to do, or None when the release itself did."""
-    return next((blame for pattern, blame in _INFRASTRUCTURE if pattern.search(log)), None)
+    own = "\n".join(line for line in _lines(log) if _OWN.match(line))
+    return next(
+        (blame for pattern, blame in _INFRASTRUCTURE if re.search(pattern, own, re.IGNORECASE)),
+        None,
+    )
 
 
 def reason(log: str) -> str:
-    """The line of an installer's output that says why it gave up."""
-    lines = [_DECORATION.sub("", line).strip() for line in log.splitlines()]
-    told = [line for line in lines if line]
-    causes = [line for line in told if re.match(r"(because|error)\b", line, re.IGNORECASE)]
-    return (causes or told or ["the installer said nothing"])[0]
+    """The sentence of an installer's output that says why it gave up."""
+    lines = _lines(log)
+    told = [_DECORATION.sub("", _DECORATION.sub("", line)).strip() for line in lines]
+    for pattern in _TELLING:
+        for place, line in enumerate(told):
+            if line and re.match(pattern, line, re.IGNORECASE):
+                return " ".join([line, *_continued(lines[place + 1 :])])
+    return "the installer said nothing"
+
+
+def _continued(lines: list[str]) -> list[str]:
+    """The lines that go on with a sentence of uv's, which it wraps and indents."""
+    whole = []
+    for line in lines:
+        if not re.match(r" {6}", line):
+            break
+        whole.append(line.strip())
+    return whole
+
+
+def _lines(log: str) -> list[str]:
+    return _COLOUR.sub("", log).splitlines()
