@@ -84,17 +84,19 @@ def stale(request: Request) -> str | None:
     except MatrixError as error:
         return str(error)
     fingerprint = environment.fingerprint(environment.host(), request.fixed.threads)
-    if record.inputs != request.inputs().hashes:
-        return "the inputs changed"
-    if record.capture_code.hash != environment.capture_code().hash:
-        return "the capture code changed"
-    if record.fingerprint != fingerprint:
-        return "captured on another host"
-    for name, version in environment.pins(request.fixed).items():
-        # A release that was not installed has few of the packages.
-        if record.packages.get(name, version) != version:
-            return f"the lane has {name} {version} now"
-    return None
+    # A release that was not installed has few of the packages.
+    moved = [
+        f"{name} {version}"
+        for name, version in environment.pins(request.fixed).items()
+        if record.packages.get(name, version) != version
+    ]
+    reasons = {
+        "the inputs changed": record.inputs != request.inputs().hashes,
+        "the capture code changed": record.capture_code != environment.capture_code(),
+        "captured on another host": record.fingerprint != fingerprint,
+        f"the lane has {', '.join(moved)} now": moved,
+    }
+    return next((reason for reason, holds in reasons.items() if holds), None)
 
 
 def capture(request: Request, install_seconds: float) -> Path:
