@@ -1,0 +1,141 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from matrix_capture.catalogue import CATALOGUE
+from matrix_capture.digest import content_hash, multiset_hash, snapshot
+from matrix_capture.recorder import Recorder
+from matrix_capture.schema import COLUMNS
+from matrix_capture.values import ValueStore
+
+
+def rows(recorder: Recorder) -> list[dict[str, Any]]:
+    table = recorder.table()
+    assert table.schema == COLUMNS
+    found: list[dict[str, Any]] = table.to_pylist()
+    return found
+
+
+def test_without_rows_the_table_has_its_columns() -> None:
+    assert rows(Recorder()) == []
+
+
+def test_a_row_says_what_was_seen() -> None:
+    recorder = Recorder(repeat=1)
+    value = np.array([[1.0, 0.0], [np.nan, np.inf]], np.float32)
+    recorder.record("batches", value, part="x")
+    (row,) = rows(recorder)
+    assert (row["seq"], row["repeat"], row["stage"]) == (0, 1, "encode")
+    assert (row["artifact"], row["part"], row["scope"]) == ("batches", "x", "setup")
+    assert (row["dtype"], row["shape"], row["device"]) == ("float32", [2, 2], "cpu")
+    assert (row["numel"], row["nbytes"], row["block_rows"]) == (4, 16, 2**17)
+    assert (row["nan"], row["inf"], row["zeros"], row["max"]) == (1, 1, 1, 1.0)
+    assert row["digest"] == content_hash(snapshot(value))
+    assert row["multiset"] is None
+
+
+def test_occurrences_count_within_artifact_part_and_scope() -> None:
+    recorder = Recorder()
+    for scope in ("sample", "chunk.0", "sample"):
+        with recorder.within(scope):
+            recorder.record("D", 1)
+            recorder.record("D", 1, part="p")
+            recorder.record("embs", 1)
+    found = [
+        (row["artifact"], row["part"], row["scope"], row["occurrence"]) for row in rows(recorder)
+    ]
+    names = [("D", ""), ("D", "p"), ("embs", "")]
+    assert found == [
+        (name, part, scope, occurrence)
+        for scope, occurrence in (("sample", 0), ("chunk.0", 0), ("sample", 1))
+        for name, part in names
+    ]
+    assert [row["seq"] for row in rows(recorder)] == list(range(9))
+
+
+def test_scopes_nest_and_survive_exceptions() -> None:
+    recorder = Recorder()
+
+    def fail() -> None:
+        with recorder.within("sample"):
+            recorder.scope = "chunk.1"
+            raise ZeroDivisionError
+
+    with recorder.within("index"):
+        with pytest.raises(ZeroDivisionError):
+            fail()
+        assert recorder.scope == "index"
+    assert recorder.scope == "setup"
+
+
+def test_the_keys_of_an_order_are_those_of_their_moment() -> None:
+    keys = np.array([0, 0, 1, 1])
+    one, other, wrong = Recorder(), Recorder(), Recorder()
+    one.record("codes_sorted_values", keys)
+    one.record("codes_sorted_indices", [3, 1, 2, 0])
+    other.record("codes_sorted_values", keys)
+    keys[:] = [0, 1, 2, 3]  # a later write in place
+    other.record("codes_sorted_indices", [1, 3, 0, 2])
+    wrong.record("codes_sorted_values", keys)
+    wrong.record("codes_sorted_indices", [1, 3, 0, 2])
+    first, second, third = (rows(recorder)[1] for recorder in (one, other, wrong))
+    assert first["digest"] != second["digest"]
+    assert first["multiset"] == second["multiset"] != third["multiset"]
+    rule = "per_key:codes_sorted_values"
+    expected = multiset_hash(snapshot([3, 1, 2, 0]), rule, snapshot([0, 0, 1, 1]))
+    assert first["multiset"] == expected
+
+
+def test_an_order_without_its_key_is_an_error() -> None:
+    recorder = Recorder()
+    with pytest.raises(ValueError, match="per_list:ivf_lengths"):
+        recorder.record("ivf", [1, 2])
+    assert rows(recorder) == []
+
+
+def test_only_what_is_kept_has_statistics_and_is_stored(tmp_path: Path) -> None:
+    store = ValueStore(tmp_path)
+    recorder = Recorder(store)
+    value = np.array([1.0, 2.0], np.float32)
+    recorder.record("D", value)
+    recorder.record("weights", value * 3)
+    kept, digested = rows(recorder)
+    assert (kept["stored"], kept["mean"], kept["zeros"]) == (True, 1.5, 0)
+    assert np.array_equal(store.get(kept["digest"]).data, value)
+    statistics = [digested[name] for name in ("min", "max", "mean", "std", "l2")]
+    assert (digested["stored"], statistics, digested["zeros"]) == (False, [None] * 5, 0)
+    assert digested["digest"] not in store
+
+
+def test_without_a_store_nothing_is_kept() -> None:
+    recorder = Recorder()
+    recorder.record("D", np.ones(2))
+    assert [row["stored"] for row in rows(recorder)] == [False]
+
+
+def test_every_artifact_can_be_recorded(tmp_path: Path) -> None:
+    recorder = Recorder(ValueStore(tmp_path))
+    key_first = sorted(CATALOGUE, key=lambda artifact: artifact.order_key is not None)
+    for artifact in key_first:
+        recorder.record(artifact.name, np.ones(1, np.int64))
+    found = {row["artifact"]: row for row in rows(recorder)}
+    for artifact in CATALOGUE:
+        row = found[artifact.name]
+        assert row["stage"] == artifact.stage
+        assert row["stored"] == (artifact.keep == "always")
+        assert (row["multiset"] is None) == (artifact.order == "none")
+
+
+def test_an_unknown_artifact_is_an_error() -> None:
+    with pytest.raises(KeyError, match="centriods"):
+        Recorder().record("centriods", 1)
+
+
+def test_a_value_that_cannot_be_digested_leaves_no_row() -> None:
+    recorder = Recorder()
+    with pytest.raises(TypeError):
+        recorder.record("D", "text")
+    recorder.record("D", 1)
+    assert [row["occurrence"] for row in rows(recorder)] == [0]
