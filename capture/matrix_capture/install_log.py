@@ -5,7 +5,9 @@ import re
 # What an installer says itself stands near the left edge; what a build under it printed, and might
 # be about any network, is indented further.
 _OWN = re.compile(
-    r" {0,4}(?:[\u00d7├╰]|hint|cause|caused by|warning: retrying|[\w.]*error\b)", re.IGNORECASE
+    r" {0,4}(?:[\u00d7├╰]|hint|cause|caused by|[\w.]*error\b"
+    r"|warning: retrying \(retry\(total=0)",  # pip's last attempt: what came before may have passed
+    re.IGNORECASE,
 )
 
 # What installers print when the fault is ours. Anything else is held against the release.

@@ -1,0 +1,279 @@
+"""Taps on a small stand-in for colbert-ai; on the real one they are tested where torch is."""
+
+import sys
+import types
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from matrix_capture import taps
+from matrix_capture.catalogue import BY_NAME
+from matrix_capture.recorder import Recorder
+from matrix_capture.taps import Observation, Tap, tapped
+
+
+class Base:
+    def inherited(self, value: list[int]) -> list[int]:
+        return value
+
+
+class Codec(Base):
+    def compress(self, values: list[int], *, fail: bool = False) -> list[int]:
+        if fail:
+            raise OSError("no codec")
+        return values
+
+    @staticmethod
+    def static(values: list[int]) -> list[int]:
+        return values
+
+    @classmethod
+    def of(cls, values: list[int]) -> tuple[type, list[int]]:
+        return cls, values
+
+
+class Finer(Codec):
+    pass
+
+
+def function(values: list[int]) -> list[int]:
+    return values
+
+
+def _see(recorder: Recorder, *arguments: Any, **_: Any) -> Observation:
+    recorder.record("embs", arguments[-1])
+    result = yield
+    recorder.record("codes", result[1] if isinstance(result, tuple) else result)
+
+
+def _see_result(recorder: Recorder, *_: Any, **__: Any) -> Observation:
+    result = yield
+    recorder.record("D", result)
+
+
+TARGETS = {
+    "function": "fake.module:function",
+    "method": "fake.module:Codec.compress",
+    "inherited": "fake.module:Codec.inherited",
+    "staticmethod": "fake.module:Codec.static",
+    "classmethod": "fake.module:Codec.of",
+}
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[types.ModuleType]:
+    """The stand-in; afterwards nothing in it may have changed."""
+    module = types.ModuleType("fake.module")
+    for thing in (Base, Codec, Finer, function):
+        setattr(module, thing.__name__, thing)
+    monkeypatch.setitem(sys.modules, "fake", types.ModuleType("fake"))
+    monkeypatch.setitem(sys.modules, "fake.module", module)
+    before = [dict(vars(thing)) for thing in (module, Base, Codec, Finer)]
+    yield module
+    assert [dict(vars(thing)) for thing in (module, Base, Codec, Finer)] == before
+
+
+def install(monkeypatch: pytest.MonkeyPatch, *found: Tap) -> None:
+    monkeypatch.setattr(taps, "TAPS", list(found))
+
+
+def see(target: str) -> Tap:
+    return Tap(target=target, artifacts=("embs", "codes"), observe=_see)
+
+
+def seen(recorder: Recorder) -> list[str]:
+    names: list[str] = recorder.table()["artifact"].to_pylist()
+    return names
+
+
+# What is observed, and that nothing changes.
+
+
+def calls(module: Any, values: list[int]) -> dict[str, Any]:
+    return {
+        "function": lambda: module.function(values),
+        "method": lambda: module.Codec().compress(values),
+        "inherited": lambda: module.Codec().inherited(values),
+        "staticmethod": lambda: module.Codec.static(values),
+        "classmethod": lambda: module.Codec.of(values)[1],
+    }
+
+
+@pytest.mark.parametrize("kind", TARGETS)
+def test_a_call_is_seen_and_its_result_is_the_very_object(
+    kind: str, fake: types.ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(monkeypatch, see(TARGETS[kind]))
+    recorder, values = Recorder(), [1, 2]
+    call = calls(fake, values)[kind]
+    with tapped(recorder):
+        assert call() is values
+    assert call() is values
+    assert seen(recorder) == ["embs", "codes"]
+    assert recorder.missing == {}
+
+
+def test_methods_of_a_class_stay_what_they_are(fake: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, see(TARGETS["staticmethod"]), see(TARGETS["classmethod"]))
+    values = [1]
+    with tapped(Recorder()):
+        assert fake.Codec().static(values) is values
+        assert fake.Finer.static(values) is values
+        assert fake.Codec().of(values) == (Codec, values)
+        assert fake.Finer.of(values) == (Finer, values)
+
+
+def test_a_wrapper_keeps_the_name_and_the_words(fake: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, see(TARGETS["function"]))
+    with tapped(Recorder()):
+        assert fake.function is not function
+        assert (fake.function.__name__, fake.function.__wrapped__) == ("function", function)
+
+
+def test_two_taps_on_one_target_both_see(fake: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = TARGETS["method"]
+    other = Tap(target=target, artifacts=("D",), observe=_see_result)
+    install(monkeypatch, see(target), other)
+    recorder = Recorder()
+    with tapped(recorder):
+        fake.Codec().compress([1])
+    assert sorted(seen(recorder)) == ["D", "codes", "embs"]
+
+
+@pytest.mark.parametrize("kind", TARGETS)
+def test_an_exception_in_the_body_restores_everything(
+    kind: str, fake: types.ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(monkeypatch, see(TARGETS[kind]))
+    with pytest.raises(KeyboardInterrupt), tapped(Recorder()):
+        raise KeyboardInterrupt
+    assert fake.__dict__["function"] is function
+
+
+# Failures: of the original, of the tap, of finding the target.
+
+
+def test_an_exception_of_the_original_is_its_own(
+    fake: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def observe(recorder: Recorder, *_: Any, **__: Any) -> Observation:
+        with recorder.within("sample"):
+            yield
+
+    install(monkeypatch, Tap(target=TARGETS["method"], artifacts=("D",), observe=observe))
+    recorder = Recorder()
+    with tapped(recorder):
+        with pytest.raises(OSError, match="no codec") as caught:
+            fake.Codec().compress([1], fail=True)
+        assert recorder.scope == "setup"
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+    assert recorder.missing == {}
+
+
+@pytest.mark.parametrize(
+    ("target", "gone"),
+    [
+        ("fake.module:renamed", "function"),
+        ("fake.module:Codec.renamed", "attribute"),
+        ("fake.module:Renamed.compress", "class"),
+        ("fake.renamed:function", "module"),
+    ],
+)
+def test_a_renamed_target_is_missing_and_others_are_recorded(
+    target: str, gone: str, fake: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renamed = Tap(target=target, artifacts=("ivf", "ivf_lengths"), observe=_see_result)
+    install(monkeypatch, renamed, see(TARGETS["function"]))
+    recorder = Recorder()
+    with tapped(recorder):
+        fake.function([1])
+    reason = f"tap target not found: {target}"
+    assert recorder.missing == {"ivf": reason, "ivf_lengths": reason}, gone
+    assert seen(recorder) == ["embs", "codes"]
+
+
+def _unpack(recorder: Recorder, *_: Any) -> Observation:
+    with recorder.within("sample"):
+        one, _two = yield
+        recorder.record("D", one)
+
+
+def _undigestable(recorder: Recorder, *_: Any) -> Observation:
+    yield
+    recorder.record("D", object())
+
+
+def _early(recorder: Recorder, *_: Any) -> Observation:
+    recorder.record("D", "text")
+    yield
+
+
+def _another_signature(recorder: Recorder, one: Any, two: Any) -> Observation:
+    recorder.record("D", two)
+    yield
+
+
+FAILING = {
+    "wrong arity": (_unpack, "ValueError: not enough values to unpack"),
+    "cannot be digested": (_undigestable, "TypeError: cannot digest a object"),
+    "before the call": (_early, "TypeError: cannot digest a str"),
+    "other arguments": (_another_signature, "TypeError: _another_signature() missing 1"),
+}
+
+
+@pytest.mark.parametrize("name", FAILING)
+def test_a_failing_tap_is_noted_and_the_call_goes_on(
+    name: str, fake: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    observe, reason = FAILING[name]
+    target = TARGETS["function"]
+    failing = Tap(target=target, artifacts=("D", "sample"), observe=observe)
+    install(monkeypatch, failing, see(TARGETS["method"]))
+    recorder, values = Recorder(), [1]
+    with tapped(recorder):
+        assert fake.function(values) is values
+        assert recorder.scope == "setup"
+        fake.Codec().compress(values)
+    assert set(recorder.missing) == {"D", "sample"}
+    assert recorder.missing["D"].startswith(f"tap on {target} failed: {reason}")
+    assert seen(recorder) == ["embs", "codes"]
+
+
+def test_the_first_reason_stays(fake: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    reasons = iter(["first", "second"])
+
+    def observe(recorder: Recorder, *_: Any) -> Observation:
+        raise RuntimeError(next(reasons))
+        yield
+
+    install(monkeypatch, Tap(target=TARGETS["function"], artifacts=("D",), observe=observe))
+    recorder = Recorder()
+    with tapped(recorder):
+        fake.function([1])
+        fake.function([1])
+    assert recorder.missing == {"D": "tap on fake.module:function failed: RuntimeError: first"}
+
+
+# The real table.
+
+
+def test_the_table_names_artifacts_of_the_catalogue_once() -> None:
+    named = [artifact for tap in taps.TAPS for artifact in tap.artifacts]
+    assert sorted(named) == sorted(set(named))
+    assert set(named) <= set(BY_NAME)
+
+
+def test_every_intermediate_but_the_weights_has_a_tap() -> None:
+    named = {artifact for tap in taps.TAPS for artifact in tap.artifacts}
+    made = {name for name, artifact in BY_NAME.items() if artifact.kind == "intermediate"}
+    assert made - named == {"weights"}
+
+
+def test_without_colbert_every_tapped_artifact_is_missing() -> None:
+    recorder = Recorder()
+    with tapped(recorder):
+        pass
+    assert set(recorder.missing) == {name for tap in taps.TAPS for name in tap.artifacts}
+    assert all("tap target not found: colbert." in why for why in recorder.missing.values())
