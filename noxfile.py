@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -33,6 +33,9 @@ DEFAULT_RELEASES = ["2.7.1", "2.8.0"]  # a boundary that shows on every machine
 CACHE = Path("_cache")  # inputs, compiled extensions, logs: may be deleted at any time
 DATA = Path("_data")
 SITE = Path("_site")
+
+# A cache would keep 5 GB for every release, and what is on record is not installed again.
+NO_CACHE = {"UV_NO_CACHE": "1", "PIP_NO_CACHE_DIR": "1"}
 
 
 @nox.session(python=False, default=False)
@@ -107,24 +110,11 @@ def _install_torch(
     session: nox.Session, release: str, lane: dict[str, Any], command: list[str], which: list[str]
 ) -> float | None:
     """Install torch and colbert-ai; the seconds it took, or None when the failure is on record."""
-    log = CACHE / "logs" / f"install-{release}.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
+    log = _install_log(session)
     session.log(f"torch {release}: installing, about half a minute; the log is {log}")
     started = time.monotonic()
     try:
-        with log.open("w", encoding="utf-8") as output:
-            session.install(
-                f"torch=={release}",
-                f"colbert-ai[faiss-cpu]=={lane['colbert']}",
-                "setuptools",  # torch compiles extensions with it but did not always require it
-                "--constraint",
-                lane["constraints"],
-                # A cache would keep 5 GB for every release, and what is on record is not repeated.
-                env={"UV_NO_CACHE": "1", "PIP_NO_CACHE_DIR": "1"},
-                silent=False,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
+        _install_into(log, session, *_pipeline_requirements(release, lane), env=NO_CACHE)
     except CommandFailed:
         seconds = ["--install-seconds", f"{time.monotonic() - started:.1f}"]
         session.log(_ask(session, *command, "fail", *which, *seconds, "--log", str(log)))
@@ -202,19 +192,9 @@ def tests(session: nox.Session) -> None:
 def e2e(session: nox.Session) -> None:
     """Run the whole job on two real releases with a slice, and the tests that need torch."""
     lane = LANES[DEFAULT_LANE]
-    session.install(
-        f"torch=={DEFAULT_RELEASES[-1]}",
-        f"colbert-ai[faiss-cpu]=={lane['colbert']}",
-        "setuptools",
-        "--constraint",
-        lane["constraints"],
-        "-e",
-        ".[compare,site]",
-        "--group",
-        "tests",
-        "nox[uv]",
-        env={"UV_NO_CACHE": "1", "PIP_NO_CACHE_DIR": "1"},
-    )
+    torch = _pipeline_requirements(DEFAULT_RELEASES[-1], lane)
+    ours = ("-e", ".[compare,site]", "--group", "tests", "nox[uv]")
+    session.install(*torch, *ours, env=NO_CACHE)
     _fetch_inputs(session)
     session.run("pytest", "tests/torch", "tests/e2e", *session.posargs)
 
@@ -280,12 +260,37 @@ def _flag(name: str, value: object) -> list[str]:
     return [] if value is None else [name, str(value)]
 
 
+def _pipeline_requirements(release: str, lane: dict[str, Any]) -> tuple[str, ...]:
+    """What the installer is asked for to run colbert-ai under a torch release."""
+    return (
+        f"torch=={release}",
+        f"colbert-ai[faiss-cpu]=={lane['colbert']}",
+        "setuptools",  # torch compiles extensions with it but did not always require it
+        "--constraint",
+        lane["constraints"],
+    )
+
+
 def _install(session: nox.Session, *arguments: str) -> None:
-    """Install into the session's environment, or end the run with the installer's own words."""
+    """Install into the session's environment, or end the run."""
+    log = _install_log(session)
     try:
-        session.install(*arguments)
+        _install_into(log, session, *arguments)
     except CommandFailed:
-        _refuse("the installation failed; the lines above say why (is there a network?)")
+        _refuse(f"installing failed; is the package index within reach? {log} has the details")
+
+
+def _install_into(
+    log: Path, session: nox.Session, *arguments: str, env: Mapping[str, str] | None = None
+) -> None:
+    with log.open("w", encoding="utf-8") as output:
+        session.install(*arguments, env=env, silent=False, stdout=output, stderr=subprocess.STDOUT)
+
+
+def _install_log(session: nox.Session) -> Path:
+    log = CACHE / "logs" / f"install-{session.name}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    return log
 
 
 def _ask(session: nox.Session, *command: str, quiet: bool = True) -> str:
