@@ -1,0 +1,215 @@
+import shutil
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+
+from matrix_capture import __main__ as command
+from matrix_capture import environment
+from matrix_capture.__main__ import main
+from matrix_capture.schema import digest_path, read_record
+
+ROOT = Path(__file__).parents[2]
+Usage = namedtuple("Usage", ["total", "used", "free"])
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """In the repository, with a compiler and room enough."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(command, "compiler", lambda: "c++")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10**12, 0, 10**12))
+
+
+def arguments(name: str, sources: Path, *more: str, **changed: str) -> list[str]:
+    given = {
+        "torch": "2.8.0",
+        "lane": "cpu-pinned",
+        "data": str(sources.parents[1] / "data"),
+        "cache": str(sources.parent),
+        "passages": "8",
+        **changed,
+    }
+    return [name, *(word for key, value in given.items() for word in (f"--{key}", value)), *more]
+
+
+def written(sources: Path) -> list[Path]:
+    return sorted((sources.parents[1] / "data").rglob("*.parquet"))
+
+
+def error(capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line on standard error."""
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith("error: ")
+    assert told.err.count("\n") == 1
+    return told.err.removeprefix("error: ").strip()
+
+
+# Help and usage.
+
+
+@pytest.mark.parametrize("name", ["check", "run", "fail"])
+def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([name, "--help"])
+    told = capsys.readouterr().out
+    assert caught.value.code == 0
+    assert all(option in told for option in ("--torch", "--lane", "--data", "--passages"))
+
+
+@pytest.mark.parametrize("words", [[], ["chek"], ["check"], ["run", "--torch", "2.8.0"]])
+def test_bad_usage_is_status_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(words)
+    assert caught.value.code == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+# Bad input is one line.
+
+
+@pytest.mark.parametrize("name", ["check", "run", "fail"])
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({"torch": "2.8.7"}, "no torch release '2.8.7' in matrix.toml; the nearest is 2.8.0"),
+        ({"lane": "cpu-pined"}, "no lane 'cpu-pined' in matrix.toml; it has cpu-pinned"),
+        ({"lane": "cpu-pinned+01234567"}, "cpu-pinned+01234567 is named after options"),
+        ({"passages": "0"}, "a collection has at least one passage, not 0; choose another"),
+        ({"passages": "-5"}, "a collection has at least one passage, not -5; choose another"),
+        ({"passages": "99999"}, "networkx has 96 passages, fewer than 99999; choose another"),
+    ],
+)
+def test_bad_input_is_one_line(
+    name: str,
+    changed: dict[str, str],
+    expected: str,
+    sources: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    log = sources.parent / "install.log"
+    log.write_text("error: no\n")
+    more = ["--log", str(log)] if name == "fail" else []
+    assert main(arguments(name, sources, *more, **changed)) == 2
+    assert error(capsys).startswith(expected)
+    assert written(sources) == []
+
+
+def test_outside_the_repository_it_says_where_to_stand(
+    sources: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments("check", sources)) == 2
+    assert "run from the repository's root" in error(capsys)
+
+
+# check.
+
+
+def test_check_says_why_it_is_stale_and_then_that_it_is_current(
+    sources: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(arguments("check", sources)) == 0
+    assert capsys.readouterr().out == "stale: never captured\n"
+    monkeypatch.setattr(environment, "packages", dict)
+    log = tmp_path / "install.log"
+    log.write_text("error: no\n")
+    assert main(arguments("fail", sources, "--log", str(log))) == 0
+    capsys.readouterr()
+    assert main(arguments("check", sources)) == 0
+    assert capsys.readouterr().out == "current\n"
+    assert main(arguments("check", sources, "--fresh")) == 0
+    assert capsys.readouterr().out == "stale: asked for with --fresh\n"
+
+
+def test_check_asks_for_a_compiler_where_one_is_needed(
+    sources: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.undo()
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("CXX", "/nowhere/c++")
+    assert main(arguments("check", sources)) == 2
+    assert error(capsys).startswith("no C++ compiler '/nowhere/c++' on PATH")
+
+
+def test_check_asks_for_room(
+    sources: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10**12, 10**12, 3 * 10**9))
+    assert main(arguments("check", sources)) == 2
+    assert error(capsys).startswith("3 GB free where environments are made, but a capture needs 12")
+
+
+def test_check_refuses_a_place_that_cannot_be_written(
+    sources: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert main(arguments("check", sources, data=str(tmp_path / "file" / "data"))) == 2
+    assert error(capsys).endswith("Not a directory; choose another --data")
+
+
+# run and fail.
+
+
+def test_run_records_a_failure_and_says_where_the_log_is(
+    sources: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments("run", sources, "--install-seconds", "2")) == 0
+    told = capsys.readouterr().out.splitlines()
+    (path,) = written(sources)
+    assert told[0].startswith("failed: import (recorded); the log is ")
+    assert Path(told[0].rpartition(" ")[2]).is_file()
+    assert told[1:] == [f"wrote {path}"]
+    assert read_record(path).seconds["install"] == 2.0
+
+
+def test_fail_records_the_installers_words(
+    sources: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "install.log"
+    log.write_bytes(b"\xff\nerror: No solution found\n  cause: Because of this.\n")
+    assert main(arguments("fail", sources, "--log", str(log))) == 0
+    (path,) = written(sources)
+    assert (
+        capsys.readouterr().out == f"failed: install (recorded): Because of this.\nwrote {path}\n"
+    )
+    assert read_record(path).status["install"].message == "Because of this."
+
+
+@pytest.mark.parametrize(
+    ("words", "cure"),
+    [("Connection refused (os error 111)", "network"), ("No space left on device", "free some")],
+)
+def test_fail_records_nothing_when_the_surroundings_failed(
+    words: str, cure: str, sources: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "install.log"
+    log.write_text(f"error: Request failed\n  cause: {words}\n")
+    assert main(arguments("fail", sources, "--log", str(log))) == 2
+    told = error(capsys)
+    assert told.startswith("torch 2.8.0 was not installed: ")
+    assert cure in told
+    assert told.endswith("nothing recorded")
+    assert written(sources) == []
+
+
+def test_fail_leaves_the_earlier_record_when_the_network_failed(
+    sources: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "install.log"
+    log.write_text("error: no\n")
+    main(arguments("fail", sources, "--log", str(log)))
+    (path,) = written(sources)
+    kept = path.read_bytes()
+    log.write_text("error: dns error\n")
+    assert main(arguments("fail", sources, "--log", str(log))) == 2
+    assert "check the network" in capsys.readouterr().err
+    assert (written(sources), path.read_bytes()) == ([path], kept)
+    assert not digest_path(path.parents[2], "cpu-pinned", "2.8.0").exists()

@@ -1,0 +1,291 @@
+"""Captures where torch is absent or broken; whole ones are tested where torch is."""
+
+import os
+import tempfile
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from matrix_capture import environment, runner
+from matrix_capture.runner import Request, capture, log_path, record_failed_install, stale
+from matrix_capture.schema import (
+    STAGES,
+    Capture,
+    CaptureCode,
+    Record,
+    digest_path,
+    read_capture,
+    read_record,
+    write_capture,
+)
+from matrix_capture.settings import read_settings
+
+ROOT = Path(__file__).parents[2]
+SETTINGS = read_settings(ROOT / "matrix.toml")
+
+
+@pytest.fixture
+def request_(sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Request:
+    """A request for a small slice; scratch folders go where they can be counted."""
+    monkeypatch.chdir(ROOT)
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
+    return Request(
+        settings=SETTINGS,
+        lane="cpu-pinned",
+        torch="2.8.0",
+        data=tmp_path / "data",
+        cache=sources.parent,
+        passages=8,
+    )
+
+
+@pytest.fixture
+def fake_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Puts a module named torch in the way of the pipeline."""
+
+    def write(source: str) -> None:
+        folder = tmp_path / "fake"
+        folder.mkdir(exist_ok=True)
+        (folder / "torch.py").write_text(textwrap.dedent(source))
+        monkeypatch.setenv("PYTHONPATH", str(folder))
+
+    return write
+
+
+def scratch(request: Request) -> list[Path]:
+    return list((request.data.parent / "scratch").iterdir())
+
+
+def history(request: Request) -> list[Path]:
+    return sorted((request.data / "history").rglob("*.parquet"))
+
+
+# Failures are records.
+
+
+def test_without_torch_the_import_failed(request_: Request) -> None:
+    path = capture(request_, install_seconds=12.5)
+    found = read_capture(path)
+    record = found.record
+    assert path == digest_path(request_.data, request_.lane_name, "2.8.0")
+    assert (record.failed_stage(), record.status["import"].error) == (
+        "import",
+        "ModuleNotFoundError",
+    )
+    assert record.status["import"].message == "No module named 'torch'"
+    assert [record.state(stage) for stage in STAGES] == ["ok", "failed", *["not_run"] * 4]
+    assert record.seconds["install"] == 12.5
+    assert (record.torch, record.torch_build, record.observer) == ("2.8.0", "", None)
+    assert record.options == {"passages": 8}
+    assert found.rows.num_rows == 0
+    assert "No module named 'torch'" in log_path(request_).read_text()
+    assert scratch(request_) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "error", "message"),
+    [
+        (
+            "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
+            "ProcessDied",
+            "the process killed by signal 9",
+        ),
+        ("import ctypes; ctypes.string_at(0)", "ProcessDied", "the process killed by signal 11"),
+        ("import os; os._exit(3)", "ProcessDied", "the process exited with status 3"),
+        ("import os; os._exit(0)", "ProcessDied", "the process exited with status 0"),
+        ("raise SystemExit(0)", "ProcessDied", "the process exited with status 0"),
+        (
+            "raise ImportError('libcudart.so.12: cannot open\\nmore')",
+            "ImportError",
+            "libcudart.so.12: cannot open",
+        ),
+        # What follows a failure that was reported does not replace it.
+        ("__version__ = '9.9.9+cpu'", "RuntimeError", "this environment has torch 9.9.9+cpu"),
+        (
+            "import atexit, os; atexit.register(os._exit, 7); raise OSError('first')",
+            "OSError",
+            "first",
+        ),
+    ],
+)
+def test_a_broken_torch_is_a_failed_import(
+    source: str,
+    error: str,
+    message: str,
+    request_: Request,
+    fake_torch: Callable[[str], None],
+) -> None:
+    fake_torch(source)
+    record = read_record(capture(request_, 0.0))
+    status = record.status["import"]
+    assert (record.failed_stage(), status.error, status.message) == ("import", error, message)
+    assert scratch(request_) == []
+
+
+def test_a_release_that_was_not_installed(request_: Request) -> None:
+    found = read_capture(record_failed_install(request_, 3.5, "Because there is no version"))
+    assert found.record.failed_stage() == "install"
+    assert found.record.status["install"].message == "Because there is no version"
+    assert found.record.seconds == {"install": 3.5}
+    assert found.rows.num_rows == 0
+
+
+def test_a_record_holds_no_paths_and_no_secrets(
+    request_: Request, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_s3cr3t")
+    text = msgspec.json.encode(read_record(record_failed_install(request_, 0.0, "no"))).decode()
+    assert "s3cr3t" not in text
+    assert str(request_.data) not in text
+    assert str(request_.cache) not in text
+
+
+def test_an_earlier_record_goes_to_history(
+    request_: Request, fake_torch: Callable[[str], None]
+) -> None:
+    path = record_failed_install(request_, 0.0, "first")
+    kept = path.read_bytes()
+    fake_torch("import os; os._exit(3)")
+    assert capture(request_, 0.0) == path
+    assert path.read_bytes() != kept
+    assert [old.read_bytes() for old in history(request_)] == [kept]
+
+
+def test_options_make_a_lane_of_their_own(request_: Request) -> None:
+    baseline = Request(
+        settings=SETTINGS,
+        lane="cpu-pinned",
+        torch="2.8.0",
+        data=request_.data,
+        cache=request_.cache,
+    )
+    assert baseline.lane_name == "cpu-pinned"
+    assert request_.lane_name.startswith("cpu-pinned+")
+    record_failed_install(request_, 0.0, "no")
+    assert not digest_path(request_.data, "cpu-pinned", "2.8.0").exists()
+    assert log_path(baseline) != log_path(request_)
+
+
+# Interruptions.
+
+
+def test_an_interrupted_capture_leaves_nothing_but_the_earlier_record(
+    request_: Request,
+    tmp_path: Path,
+    fake_torch: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = record_failed_install(request_, 0.0, "earlier")
+    kept = path.read_bytes()
+    told = tmp_path / "pid"
+    fake_torch(
+        f"""
+        import os, pathlib, time
+        pathlib.Path({str(told)!r}).write_text(str(os.getpid()) + " ")
+        time.sleep(60)
+        """
+    )
+    sleep = time.sleep
+
+    def interrupt(seconds: float) -> None:
+        if told.exists() and told.read_text().endswith(" "):
+            raise KeyboardInterrupt
+        sleep(seconds)
+
+    monkeypatch.setattr(time, "sleep", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        capture(request_, 0.0)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(told.read_text()), 0)
+    assert path.read_bytes() == kept
+    assert (history(request_), scratch(request_)) == ([], [])
+
+
+# Staleness.
+
+
+def recorded(request: Request, **changes: Any) -> Path:
+    """A record of this environment, with some of its fields changed."""
+    path = record_failed_install(request, 0.0, "no")
+    found = read_capture(path)
+    record: Record = msgspec.structs.replace(found.record, **changes)
+    return write_capture(Capture(record=record, rows=found.rows), request.data)
+
+
+def test_a_record_serves_as_long_as_nothing_changes(request_: Request) -> None:
+    assert stale(request_) == "never captured"
+    recorded(request_, packages={"colbert-ai": "0.2.22", "numpy": "1.26.4", "torch": "2.8.0"})
+    assert stale(request_) is None
+
+
+def test_an_install_that_failed_serves_too(request_: Request) -> None:
+    recorded(request_, packages={"numpy": "1.26.4"})
+    assert stale(request_) is None
+
+
+PACKAGES = {"colbert-ai": "0.2.22", "numpy": "1.26.4"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"inputs": {"checkpoint": "0"}}, "the inputs changed"),
+        (
+            {"capture_code": CaptureCode(version="0", hash="0")},
+            "the capture code changed",
+        ),
+        ({"fingerprint": {"cpu_model": "other"}}, "captured on another host"),
+        ({"packages": {**PACKAGES, "numpy": "2.0.0"}}, "the lane has numpy 1.26.4 now"),
+        ({"packages": {**PACKAGES, "colbert-ai": "0.2.21"}}, "the lane has colbert-ai 0.2.22 now"),
+    ],
+)
+def test_a_stale_record_says_why(changes: dict[str, Any], reason: str, request_: Request) -> None:
+    recorded(request_, **{"packages": PACKAGES, **changes})
+    assert stale(request_) == reason
+
+
+def test_another_passage_makes_it_stale(request_: Request) -> None:
+    recorded(request_, packages=PACKAGES)
+    module = request_.cache / "sources" / "networkx" / "module0.py"
+    module.write_text(module.read_text().replace('"""', '"""Why ', 1))
+    assert stale(request_) == "the inputs changed"
+
+
+def test_an_unreadable_record_is_stale(request_: Request) -> None:
+    path = recorded(request_, packages=PACKAGES)
+    path.write_bytes(path.read_bytes()[:100])
+    reason = stale(request_)
+    assert reason is not None
+    assert "not a Parquet file" in reason
+
+
+def test_an_edit_during_a_capture_makes_it_stale(
+    request_: Request, fake_torch: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_torch("import os; os._exit(3)")
+    codes = [CaptureCode(version="0", hash=name) for name in ("before", "after")]
+    monkeypatch.setattr(environment, "capture_code", lambda: codes.pop(0) if codes else None)
+    monkeypatch.setattr(environment, "packages", lambda: PACKAGES)
+    assert read_record(capture(request_, 0.0)).capture_code.hash == "before"
+    assert stale(request_) == "the capture code changed"
+
+
+# The variables a pipeline runs under.
+
+
+def test_a_pipeline_runs_under_the_threads_of_the_lane(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "64")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    lane = SETTINGS.lane("cpu-pinned")
+    found = runner._environment(lane)
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    assert {found[name] for name in names} == {"2"}
+    assert found["CUDA_VISIBLE_DEVICES"] == ""
+    on_gpu = msgspec.structs.replace(lane, device="cuda")
+    assert runner._environment(on_gpu)["CUDA_VISIBLE_DEVICES"] == "0"
