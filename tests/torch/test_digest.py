@@ -7,10 +7,9 @@ from typing import Any
 import blake3
 import numpy as np
 import pytest
+import torch
 
 from matrix_capture.digest import block_hashes, content_hash, figures, snapshot
-
-torch = pytest.importorskip("torch")
 
 
 def defined(dtype: str, shape: tuple[int, ...], raw: bytes) -> bytes:

@@ -1,0 +1,93 @@
+"""One whole capture of a slice, and a pipeline in this process, for all tests of this folder."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+import torch
+
+from matrix_capture import inputs, runner
+from matrix_capture.job import Job
+from matrix_capture.pipeline import Run
+from matrix_capture.schema import Capture, read_capture
+from matrix_capture.settings import read_settings
+
+ROOT = Path(__file__).parents[2]
+PASSAGES = 40
+
+THEIR_WARNINGS = (
+    "ignore:.*torch.cuda.amp.GradScaler",  # colbert-ai makes one on any device
+    "ignore:.*torch.cuda.amp.autocast:FutureWarning",  # and opens this around every batch
+    "ignore:User provided device_type of 'cuda':UserWarning",
+    "ignore:unclosed file.*doclens:ResourceWarning",  # colbert.indexing.loaders
+)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    for warning in THEIR_WARNINGS:
+        item.add_marker(pytest.mark.filterwarnings(warning))
+
+
+@pytest.fixture(scope="session")
+def cache(pytestconfig: pytest.Config, make_sources: Callable[[Path], Path]) -> Path:
+    """Fresh sources beside extensions that stay: to compile one takes half a minute."""
+    assert pytestconfig.cache is not None
+    folder = Path(pytestconfig.cache.mkdir("capture"))
+    shutil.rmtree(folder / "sources", ignore_errors=True)
+    make_sources(folder / "sources")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def whole(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Capture:
+    """A capture as the sessions make it, in processes of its own."""
+    request = runner.Request(
+        settings=read_settings(ROOT / "matrix.toml"),
+        lane="cpu-pinned",
+        torch=torch.__version__.partition("+")[0],
+        data=tmp_path_factory.mktemp("data"),
+        cache=cache,
+        passages=PASSAGES,
+    )
+    found = read_capture(runner.capture(request, install_seconds=0.0))
+    assert found.record.failed_stage() is None, runner.log_path(request).read_text()[-4000:]
+    return found
+
+
+@pytest.fixture(scope="session")
+def imported(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Job]:
+    """colbert-ai imported in this process and its extension loaded; the job of that run."""
+    folder = tmp_path_factory.mktemp("run")
+    prepared = inputs.prepare(cache / "sources", cache, PASSAGES)
+    job = Job(
+        torch=torch.__version__.partition("+")[0],
+        repeat=0,
+        threads=2,
+        checkpoint=str(prepared.checkpoint),
+        collection=prepared.collection,
+        values=str(folder / "values"),
+        extensions=str(cache / "extensions"),
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("TORCH_EXTENSIONS_DIR", "CUDA_VISIBLE_DEVICES"):
+            patch.setenv(name, "")  # both are set along the way; put back at the end
+        run = _run(folder, job)
+        run._import()
+        run._load()
+        run._progress.close()
+        yield job
+
+
+@pytest.fixture
+def here(imported: Job, tmp_path: Path) -> Iterator[Run]:
+    """A pipeline in this process, where faults can be planted."""
+    run = _run(tmp_path, imported)
+    yield run
+    run._progress.close()
+
+
+def _run(folder: Path, job: Job) -> Run:
+    (folder / "job.json").write_bytes(msgspec.json.encode(job))
+    return Run(folder)
