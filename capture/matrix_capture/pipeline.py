@@ -33,7 +33,7 @@ class StageError(Exception):
     """A stage failed and the failure is in the progress file; nothing more is to be done."""
 
 
-class Run:
+class Pipeline:
     """One run of the pipeline in a scratch folder."""
 
     def __init__(self, folder: Path) -> None:
@@ -54,6 +54,7 @@ class Run:
                 record_probes(self.recorder)
                 index = self._index(self.job.collection, "index", self.recorder)
                 record_index(self.recorder, index)
+                self.recorder.note_unseen()
                 if self.job.repeat == 0:
                     self._observer = self._certify()
         except StageError:
@@ -153,4 +154,4 @@ def _digests(index: Path) -> dict[str, bytes]:
 
 # colbert-ai makes spawn the start method: a child would import this module again.
 if __name__ == "__main__":
-    Run(Path(sys.argv[1]))()
+    Pipeline(Path(sys.argv[1]))()

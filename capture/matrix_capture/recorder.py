@@ -90,6 +90,13 @@ class Recorder:
         self._rows.append(row)
         self._occurrences[place] += 1
 
+    def note_unseen(self) -> None:
+        """Note every artifact of the catalogue that a whole run did not show."""
+        seen = {artifact for artifact, _, _ in self._occurrences}
+        for artifact in CATALOGUE:
+            if artifact.name not in seen:
+                self.missing.setdefault(artifact.name, f"never seen in {artifact.source}")
+
     def table(self) -> pa.Table:
         """The rows so far, with the columns of the digest file."""
         return pa.Table.from_pylist(self._rows, schema=COLUMNS)

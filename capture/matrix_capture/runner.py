@@ -5,6 +5,7 @@ torch is a recorded failure like any other.
 """
 
 import datetime
+import errno
 import os
 import subprocess
 import sys
@@ -40,6 +41,7 @@ REPEATS = 2
 """How often the pipeline runs in one environment; a tensor must equal itself in all of them."""
 
 _POLL_SECONDS = 0.1
+_NO_SPACE = os.strerror(errno.ENOSPC)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,7 +120,10 @@ def capture(request: Request, install_seconds: float) -> Path:
                     tables.append(pq.read_table(folder / "rows.parquet"))
                 if repeat == 0 and (folder / "facts.json").exists():
                     facts = msgspec.json.decode((folder / "facts.json").read_bytes(), type=Facts)
-            if any(event.state == "failed" for event in events):
+            failed = next((event for event in events if event.state == "failed"), None)
+            if failed and _NO_SPACE in failed.message:
+                raise MatrixError(f"the disk is full in stage {failed.stage}; nothing recorded")
+            if failed:
                 break
     status = {"install": StageStatus(state="ok"), **_status(events)}
     seconds = {"install": install_seconds, **_seconds(events)}

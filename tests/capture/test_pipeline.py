@@ -9,12 +9,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from matrix_capture.job import Event, Job
-from matrix_capture.pipeline import Run, StageError
+from matrix_capture.pipeline import Pipeline, StageError
 from matrix_capture.schema import COLUMNS
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pipeline]:
     monkeypatch.setitem(sys.modules, "torch", None)  # makes importing it fail
     job = Job(
         torch="2.8.0",
@@ -26,17 +26,17 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
         extensions=str(tmp_path / "extensions"),
     )
     (tmp_path / "job.json").write_bytes(msgspec.json.encode(job))
-    run = Run(tmp_path)
+    run = Pipeline(tmp_path)
     yield run
     run._progress.close()
 
 
-def events(run: Run) -> list[Event]:
+def events(run: Pipeline) -> list[Event]:
     lines = (run.folder / "progress.jsonl").read_bytes().splitlines()
     return [msgspec.json.decode(line, type=Event) for line in lines]
 
 
-def test_a_failed_import_leaves_empty_rows_and_no_facts(run: Run) -> None:
+def test_a_failed_import_leaves_empty_rows_and_no_facts(run: Pipeline) -> None:
     run()
     started, failed = events(run)
     assert (started.stage, started.state) == ("import", "started")
@@ -57,7 +57,7 @@ def test_a_failed_import_leaves_empty_rows_and_no_facts(run: Run) -> None:
     ],
 )
 def test_a_failed_stage_tells_the_first_line(
-    error: Exception, name: str, message: str, run: Run
+    error: Exception, name: str, message: str, run: Pipeline
 ) -> None:
     def stage() -> None:
         with run._stage("load"):
@@ -71,7 +71,7 @@ def test_a_failed_stage_tells_the_first_line(
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(0)])
-def test_what_ends_the_process_ends_it(error: BaseException, run: Run) -> None:
+def test_what_ends_the_process_ends_it(error: BaseException, run: Pipeline) -> None:
     def stage() -> None:
         with run._stage("load"):
             raise error
@@ -81,7 +81,7 @@ def test_what_ends_the_process_ends_it(error: BaseException, run: Run) -> None:
     assert [event.state for event in events(run)] == ["started"]
 
 
-def test_a_stage_that_ends_says_so(run: Run) -> None:
+def test_a_stage_that_ends_says_so(run: Pipeline) -> None:
     with run._stage("load"):
         pass
     assert [event.state for event in events(run)] == ["started", "ok"]

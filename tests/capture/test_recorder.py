@@ -139,3 +139,15 @@ def test_a_value_that_cannot_be_digested_leaves_no_row() -> None:
         recorder.record("D", "text")
     recorder.record("D", 1)
     assert [row["occurrence"] for row in rows(recorder)] == [0]
+
+
+def test_what_a_whole_run_never_showed_is_missing() -> None:
+    recorder = Recorder()
+    recorder.missing["codes"] = "tap target not found: elsewhere"
+    for artifact in CATALOGUE:
+        if artifact.name not in ("codes", "postnorm_centroids") and artifact.order == "none":
+            recorder.record(artifact.name, [1])
+    recorder.note_unseen()
+    assert recorder.missing["codes"] == "tap target not found: elsewhere"
+    assert recorder.missing["postnorm_centroids"].startswith("never seen in ")
+    assert "D" not in recorder.missing

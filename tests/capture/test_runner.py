@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from matrix_capture import environment, runner
+from matrix_capture.errors import MatrixError
 from matrix_capture.runner import Request, capture, log_path, record_failed_install, stale
 from matrix_capture.schema import (
     STAGES,
@@ -126,6 +127,15 @@ def test_a_broken_torch_is_a_failed_import(
     status = record.status["import"]
     assert (record.failed_stage(), status.error, status.message) == ("import", error, message)
     assert scratch(request_) == []
+
+
+def test_a_full_disk_is_not_held_against_the_release(
+    request_: Request, fake_torch: Callable[[str], None]
+) -> None:
+    fake_torch("import errno, os\nraise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))")
+    with pytest.raises(MatrixError, match="disk is full in stage import"):
+        capture(request_, install_seconds=0)
+    assert not digest_path(request_.data, request_.lane_name, "2.8.0").exists()
 
 
 def test_a_release_that_was_not_installed(request_: Request) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from matrix_capture import inputs, runner
 from matrix_capture.job import Job
-from matrix_capture.pipeline import Run
+from matrix_capture.pipeline import Pipeline
 from matrix_capture.schema import Capture, read_capture
 from matrix_capture.settings import read_settings
 
@@ -81,13 +81,13 @@ def imported(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 @pytest.fixture
-def here(imported: Job, tmp_path: Path) -> Iterator[Run]:
+def here(imported: Job, tmp_path: Path) -> Iterator[Pipeline]:
     """A pipeline in this process, where faults can be planted."""
     run = _run(tmp_path, imported)
     yield run
     run._progress.close()
 
 
-def _run(folder: Path, job: Job) -> Run:
+def _run(folder: Path, job: Job) -> Pipeline:
     (folder / "job.json").write_bytes(msgspec.json.encode(job))
-    return Run(folder)
+    return Pipeline(folder)

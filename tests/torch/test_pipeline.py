@@ -10,7 +10,7 @@ from colbert.infra import launcher
 
 from matrix_capture import pipeline, taps
 from matrix_capture.catalogue import BY_NAME, POSITION
-from matrix_capture.pipeline import Run
+from matrix_capture.pipeline import Pipeline
 from matrix_capture.recorder import Recorder
 from matrix_capture.schema import Capture
 from matrix_capture.taps import Observation, Tap, tapped
@@ -111,7 +111,7 @@ def perturb(recorder: Recorder, codec: Any, residuals: Any) -> Observation:
 
 
 def test_a_tap_that_changes_a_tensor_is_found_out(
-    here: Run, monkeypatch: pytest.MonkeyPatch
+    here: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = "colbert.indexing.codecs.residual:ResidualCodec.binarize"
     planted = Tap(target=target, artifacts=("raw_residuals",), observe=perturb)
@@ -122,7 +122,7 @@ def test_a_tap_that_changes_a_tensor_is_found_out(
 
 
 def test_a_tap_that_makes_another_file_is_found_out(
-    here: Run, monkeypatch: pytest.MonkeyPatch
+    here: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = pipeline._digests
     answers = iter([True, False])
@@ -136,7 +136,7 @@ def test_a_tap_that_makes_another_file_is_found_out(
 
 
 def test_a_run_that_is_not_seeded_differs_from_itself(
-    here: Run, monkeypatch: pytest.MonkeyPatch
+    here: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def captured(name: str) -> dict[tuple[str, str, str, int], bytes]:
         recorder = Recorder()
@@ -154,7 +154,7 @@ def test_a_run_that_is_not_seeded_differs_from_itself(
     assert not {"input_ids", "batches", "D", "doclens"} & differing
 
 
-def test_probes_and_taps_leave_the_index_as_it_was(here: Run) -> None:
+def test_probes_and_taps_leave_the_index_as_it_was(here: Pipeline) -> None:
     plain = pipeline._digests(here._index(here.job.collection, "plain", None))
     torch.rand(5)
     watched = pipeline._digests(here._index(here.job.collection, "watched", Recorder()))
@@ -162,7 +162,7 @@ def test_probes_and_taps_leave_the_index_as_it_was(here: Run) -> None:
 
 
 def test_a_failing_stage_leaves_colbert_as_it_was(
-    here: Run, monkeypatch: pytest.MonkeyPatch
+    here: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError("planted")

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from matrix_capture.pipeline import Run
+from matrix_capture.pipeline import Pipeline
 from matrix_capture.recorder import Recorder
 from matrix_capture.taps import TAPS, Tap, _find, _torch_calls, tapped
 
@@ -115,7 +115,7 @@ def test_a_failing_watcher_fails_where_the_block_ends() -> None:
 
 
 def test_a_failing_watcher_is_noted_and_the_index_is_made(
-    here: Run, monkeypatch: pytest.MonkeyPatch
+    here: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Fussy(Recorder):
         def record(self, artifact: str, value: Any, part: str = "") -> None:
