@@ -4,14 +4,15 @@ The order of this table is the order of the matrix's columns. An artifact differ
 parents when one of them differs too; that is how compare finds where a divergence starts.
 """
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
+from functools import partial
 from typing import Literal
 
 Kind = Literal["intermediate", "final", "probe"]
 Keep = Literal["always", "digest only"]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Artifact:
     """One named tensor, or list of integers, of the pipeline.
 
@@ -21,12 +22,13 @@ class Artifact:
     value itself is stored beside the digest.
     """
 
-    name: str
-    stage: str
     kind: Kind
+    stage: str
+    name: str
     parents: tuple[str, ...]
     meaning: str
     source: str
+    _: KW_ONLY
     order: str = "none"
     keep: Keep = "always"
 
@@ -36,68 +38,9 @@ class Artifact:
         return self.order.partition(":")[2] or None
 
 
-def _probe(
-    name: str,
-    parents: tuple[str, ...],
-    meaning: str,
-    *,
-    order: str = "none",
-    keep: Keep = "always",
-) -> Artifact:
-    source = "matrix_capture.probes"
-    return Artifact(
-        name=name,
-        stage="probe",
-        kind="probe",
-        parents=parents,
-        meaning=meaning,
-        source=source,
-        order=order,
-        keep=keep,
-    )
-
-
-def _made(
-    stage: str,
-    name: str,
-    parents: tuple[str, ...],
-    meaning: str,
-    source: str,
-    *,
-    order: str = "none",
-    keep: Keep = "always",
-) -> Artifact:
-    return Artifact(
-        name=name,
-        stage=stage,
-        kind="intermediate",
-        parents=parents,
-        meaning=meaning,
-        source=source,
-        order=order,
-        keep=keep,
-    )
-
-
-def _file(
-    stage: str,
-    name: str,
-    parents: tuple[str, ...],
-    meaning: str,
-    source: str,
-    *,
-    order: str = "none",
-) -> Artifact:
-    return Artifact(
-        name=name,
-        stage=stage,
-        kind="final",
-        parents=parents,
-        meaning=meaning,
-        source=source,
-        order=order,
-    )
-
+_probe = partial(Artifact, "probe", "probe", source="matrix_capture.probes")
+_made = partial(Artifact, "intermediate")
+_file = partial(Artifact, "final")
 
 _INDEXER = "CollectionIndexer"
 _CODEC = "ResidualCodec"

@@ -102,9 +102,9 @@ error: Request failed after 3 retries in 11.4s
   cause: Connection refused (os error 111)
 """
 UV_EARLIER_DNS = """\
-error: Failed to fetch: `https://pypi.org/simple/torch/`
+error: Failed to fetch: `https://index.example/simple/torch/`
   Caused by: Request failed after 3 retries
-  Caused by: error sending request for url (https://pypi.org/simple/torch/)
+  Caused by: error sending request for url (https://index.example/simple/torch/)
   Caused by: client error (Connect)
   Caused by: dns error
   Caused by: failed to lookup address information: Temporary failure in name resolution
@@ -113,8 +113,8 @@ UV_BUILD_OFFLINE = """\
 error: Failed to build `bitarray==3.12.3`
   cause: Failed to resolve requirements from `build-system.requires`
   cause: Request failed after 3 retries in 10.3s
-  cause: Failed to fetch: https://pypi.org/simple/setuptools/
-  cause: error sending request for url (https://pypi.org/simple/setuptools/)
+  cause: Failed to fetch: https://index.example/simple/setuptools/
+  cause: error sending request for url (https://index.example/simple/setuptools/)
 """
 UV_UNAVAILABLE = """\
 error: Request failed after 1 retry in 1.4s
