@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import os
 import re
 import shutil
 import subprocess
@@ -52,18 +53,20 @@ def matrix(session: nox.Session) -> None:
     _capture_options(parser)
     _site_options(parser)
     options = _parse(session, parser, LANES)
-    releases = RELEASES if options.releases == ["all"] else list(dict.fromkeys(options.releases))
+    named = list(dict.fromkeys(options.releases))
+    releases = RELEASES if "all" in named else named
     for release in releases:
         if release not in RELEASES:
             _refuse(unknown_release(release, RELEASES))
     if len(releases) < 2:
         _refuse(f"one release makes no pair; name another beside {releases[0]}")
-    places = ["--data", str(options.data)]
-    lane = lane_name(options.lane, _recorded_options(options))
+    shared = ["--data", str(options.data), "--lane", options.lane]
+    shared += _flag("--passages", options.passages)
+    again = [name for name in ("--fresh", "--keep-env") if name in session.posargs]
     for release in releases:
-        session.notify(f"capture-{release}", [*places, *_capture_arguments(options)])
-    session.notify("compare", [*places, "--lane", lane, *releases])
-    session.notify("site", [*places, "--lane", lane, "--out", str(options.out)])
+        session.notify(f"capture-{release}", [*shared, *again])
+    session.notify("compare", [*shared, *releases])
+    session.notify("site", [*shared, *_flag("--out", options.out)])
 
 
 def _capture_session(release: str) -> None:
@@ -74,7 +77,11 @@ def _capture_session(release: str) -> None:
     def capture(session: nox.Session) -> None:
         parser = _parser(session)
         _capture_options(parser)
-        _capture(session, release, _parse(session, parser, LANES))
+        try:
+            _capture(session, release, _parse(session, parser, LANES))
+        finally:
+            if "--keep-env" not in session.posargs:
+                _discard(Path(session.virtualenv.location))
 
     capture.__doc__ = f"Record what colbert-ai makes under torch {release}."
 
@@ -89,21 +96,18 @@ def _capture(session: nox.Session, release: str, options: argparse.Namespace) ->
     command = ["python", "-m", "matrix_capture"]
     which = ["--torch", release, "--lane", options.lane, "--data", str(options.data)]
     which += ["--cache", str(CACHE), *_flag("--passages", options.passages)]
-    try:
-        # First what a look at the record takes, which is little; torch only where it is needed.
-        _install(session, "-e", ".", *pins)
-        _fetch_inputs(session)
-        fresh = ["--fresh"] if options.fresh else []
-        answer = _ask(session, *command, "check", *which, *fresh)
-        session.log(f"torch {release}: {answer}")
-        if answer != "current":
-            seconds = _install_torch(session, release, lane, command, which)
-            if seconds is not None:
-                which += ["--install-seconds", f"{seconds:.1f}"]
-                _ask(session, *command, "run", *which, quiet=False)
-    finally:
-        if not options.keep_env:
-            shutil.rmtree(session.virtualenv.location, ignore_errors=True)
+    # First what a look at the record takes, which is little; torch only where it is needed.
+    _install(session, "-e", ".", *pins)
+    _fetch_inputs(session)
+    fresh = ["--fresh"] if options.fresh else []
+    answer = _ask(session, *command, "check", *which, *fresh)
+    session.log(f"torch {release}: {answer}")
+    if answer.startswith("current"):
+        return
+    seconds = _install_torch(session, release, lane, command, which)
+    if seconds is not None:
+        which += ["--install-seconds", f"{seconds:.1f}"]
+        _ask(session, *command, "run", *which, quiet=False)
 
 
 def _install_torch(
@@ -111,7 +115,7 @@ def _install_torch(
 ) -> float | None:
     """Install torch and colbert-ai; the seconds it took, or None when the failure is on record."""
     log = _install_log(session)
-    session.log(f"torch {release}: installing, about half a minute; the log is {log}")
+    session.log(f"torch {release}: installing, 3 to 4 GB to download; the log is {log}")
     started = time.monotonic()
     try:
         _install_into(log, session, *_pipeline_requirements(release, lane), env=NO_CACHE)
@@ -156,7 +160,8 @@ def compare(session: nox.Session) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the verdicts there too")
     options = _parse(session, parser)
     _install(session, "-e", ".[compare]")
-    which = ["--lane", options.lane, "--data", str(options.data), *_flag("--json", options.json)]
+    which = ["--lane", _recorded_lane(options), "--data", str(options.data)]
+    which += _flag("--json", options.json)
     _ask(session, "python", "-m", "matrix_compare", *which, *options.releases, quiet=False)
 
 
@@ -167,9 +172,10 @@ def site(session: nox.Session) -> None:
     _site_options(parser)
     options = _parse(session, parser)
     _install(session, "-e", ".[site]")
-    which = ["--data", str(options.data), "--out", str(options.out)]
-    if "+" in options.lane:  # a quick run is shown only when asked for
-        which += ["--lane", options.lane]
+    lane = _recorded_lane(options)
+    quick = "+" in lane  # shown only when asked for, and never in place of the baseline
+    out = options.out or (Path("_site-quick") if quick else SITE)
+    which = ["--data", str(options.data), "--out", str(out), *(["--lane", lane] if quick else [])]
     _ask(session, "python", "-m", "matrix_site", *which, quiet=False)
 
 
@@ -219,16 +225,16 @@ def _parser(session: nox.Session) -> argparse.ArgumentParser:
     parser.add_argument(
         "--data", type=Path, default=DATA, help="where records are kept (default: %(default)s)"
     )
+    parser.add_argument(
+        "--passages",
+        type=_positive,
+        metavar="N",
+        help="a slice of the collection, for a quick run; it is recorded in a lane of its own",
+    )
     return parser
 
 
 def _capture_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--passages",
-        type=int,
-        metavar="N",
-        help="a slice of the collection, for a quick run; it is recorded in a lane of its own",
-    )
     parser.add_argument("--fresh", action="store_true", help="repeat captures that are on record")
     parser.add_argument(
         "--keep-env", action="store_true", help="keep the environment (5-7 GB), for nox -r"
@@ -236,9 +242,7 @@ def _capture_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _site_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--out", type=Path, default=SITE, help="where pages go (default: %(default)s)"
-    )
+    parser.add_argument("--out", type=Path, help=f"where pages go (default: {SITE})")
 
 
 def _parse(
@@ -255,16 +259,18 @@ def _parse(
     return options
 
 
-def _recorded_options(options: argparse.Namespace) -> dict[str, str | int]:
-    """The options that set a capture apart from its lane's baseline."""
-    return {} if options.passages is None else {"passages": options.passages}
+def _recorded_lane(options: argparse.Namespace) -> str:
+    """The lane that captures with these options are recorded in."""
+    return lane_name(
+        options.lane, {} if options.passages is None else {"passages": options.passages}
+    )
 
 
-def _capture_arguments(options: argparse.Namespace) -> list[str]:
-    """The capture options as they were given to `matrix`, for the sessions it starts."""
-    arguments = ["--lane", options.lane, *_flag("--passages", options.passages)]
-    arguments += ["--fresh"] if options.fresh else []
-    return arguments + (["--keep-env"] if options.keep_env else [])
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is less than 1")
+    return number
 
 
 def _flag(name: str, value: object) -> list[str]:
@@ -280,6 +286,23 @@ def _pipeline_requirements(release: str, lane: dict[str, Any]) -> tuple[str, ...
         "--constraint",
         lane["constraints"],
     )
+
+
+def _discard(environment: Path) -> None:
+    """Delete an environment; a kill on the way leaves none that looks usable."""
+    trash = environment.with_name(f".trash-{os.getpid()}")
+    if environment.exists():
+        environment.rename(trash)
+    shutil.rmtree(trash, ignore_errors=True)
+
+
+def _clear_leftovers() -> None:
+    """Delete what killed runs left behind: uv refuses to make an environment over half of one."""
+    for folder in Path(".nox").glob("capture-*"):
+        if not (folder / "pyvenv.cfg").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+    for trash in Path(".nox").glob(".trash-*"):
+        shutil.rmtree(trash, ignore_errors=True)
 
 
 def _install(session: nox.Session, *arguments: str) -> None:
@@ -315,11 +338,11 @@ def _ask(session: nox.Session, *command: str, quiet: bool = True) -> str:
         except CommandFailed:
             raise SystemExit(2) from None
         return ""
-    answer = session.run(*command, silent=True, success_codes=[0, 2], log=False)
-    text = str(answer).strip()
-    if text.startswith("error: "):
-        _refuse(text.removeprefix("error: "))
-    return text
+    answer = str(session.run(*command, silent=True, success_codes=[0, 2], log=False)).strip()
+    error = re.search(r"^(?:.*: )?error: (.*)", answer, re.MULTILINE)
+    if error:
+        _refuse(error[1])
+    return answer
 
 
 def _refuse(message: str) -> NoReturn:
@@ -328,13 +351,16 @@ def _refuse(message: str) -> NoReturn:
     raise SystemExit(2)
 
 
-def _refuse_unknown_captures() -> None:
-    """Name the nearest release where nox would only say that there is no such session."""
+def _refuse_unknown_sessions() -> None:
+    """Say what was meant where nox would only say that there is no such session."""
     asked = sys.argv[1 : sys.argv.index("--")] if "--" in sys.argv else sys.argv[1:]
     for argument in asked:
-        release = re.fullmatch(r"capture-(\d.*)", argument)
+        release = re.fullmatch(r"capture-(v?\d.*)", argument)
         if release and release[1] not in RELEASES:
             _refuse(unknown_release(release[1], RELEASES))
+        if argument in RELEASES:
+            _refuse(f"put -- before releases: nox -s matrix -- {argument} ...")
 
 
-_refuse_unknown_captures()
+_refuse_unknown_sessions()
+_clear_leftovers()

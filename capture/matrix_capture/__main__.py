@@ -3,6 +3,7 @@
 import argparse
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 from matrix_capture import runner
@@ -31,31 +32,38 @@ def main(arguments: list[str] | None = None) -> int:
         if options.lane not in settings.lanes and settings.lane(options.lane):
             raise MatrixError(f"{options.lane} is named after options; give the lane and those")
         options.command(request, options)
-    except MatrixError as error:
+    except (MatrixError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("error: interrupted; nothing recorded", file=sys.stderr)
+        return 130
     return 0
 
 
 def _check(request: runner.Request, options: argparse.Namespace) -> None:
-    """Say `current` when the capture on record serves, else `stale` and why."""
+    """Say `current` when the capture on record serves, else `needed` and why."""
     request.inputs()  # bad ones are refused before gigabytes are installed for nothing
     why = "asked for with --fresh" if options.fresh else runner.stale(request)
     if why is None:
-        print("current")
+        failed = read_record(request.path).failed_stage()
+        print(f"current (failed at {failed}; --fresh repeats it)" if failed else "current")
         return
     compiler()
-    try:
-        request.data.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise MatrixError(f"{request.data}: {error.strerror}; choose another --data") from None
+    for folder in (request.path.parent, request.data / "values"):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise MatrixError(f"{folder}: {error.strerror}; choose another --data") from None
     free = shutil.disk_usage(sys.prefix).free
     if free < _SPACE_NEEDED:
         raise MatrixError(
             f"{free / 1e9:.0f} GB free where environments are made, but a capture needs "
             f"{_SPACE_NEEDED / 1e9:.0f} GB; free some space"
         )
-    print(f"stale: {why}")
+    print(f"needed: {why}")
 
 
 def _run(request: runner.Request, options: argparse.Namespace) -> None:

@@ -7,6 +7,7 @@ torch is a recorded failure like any other.
 import datetime
 import errno
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -70,6 +71,11 @@ class Request:
         """The lane it is recorded in."""
         return lane_name(self.lane, self.options)
 
+    @property
+    def path(self) -> Path:
+        """Where its digest file belongs."""
+        return digest_path(self.data, self.lane_name, self.torch)
+
     def inputs(self) -> inputs.Inputs:
         """The inputs, made on first use."""
         passages = inputs.DEFAULT_PASSAGES if self.passages is None else self.passages
@@ -78,13 +84,12 @@ class Request:
 
 def stale(request: Request) -> str | None:
     """Why the capture on record does not serve this request, or None when it does."""
-    path = digest_path(request.data, request.lane_name, request.torch)
-    if not path.exists():
-        return "never captured"
+    if not request.path.exists():
+        return "no capture on record"
     try:
-        record = read_record(path)
-    except MatrixError as error:
-        return str(error)
+        record = read_record(request.path)
+    except MatrixError:
+        return "the capture on record cannot be read"
     fingerprint = environment.fingerprint(environment.host(), request.fixed.threads)
     # A release that was not installed has few of the packages.
     moved = [
@@ -121,9 +126,8 @@ def capture(request: Request, install_seconds: float) -> Path:
                 if repeat == 0 and (folder / "facts.json").exists():
                     facts = msgspec.json.decode((folder / "facts.json").read_bytes(), type=Facts)
             failed = next((event for event in events if event.state == "failed"), None)
-            if failed and _NO_SPACE in failed.message:
-                raise MatrixError(f"the disk is full in stage {failed.stage}; nothing recorded")
             if failed:
+                _blame(failed)
                 break
     status = {"install": StageStatus(state="ok"), **_status(events)}
     seconds = {"install": install_seconds, **_seconds(events)}
@@ -235,6 +239,12 @@ def _events(folder: Path) -> list[Event]:
     return [msgspec.json.decode(line, type=Event) for line in whole]
 
 
+def _blame(failed: Event) -> None:
+    """Raise when a failure is the surroundings' and not the release's: that is not recorded."""
+    if failed.error == MatrixError.__name__ or _NO_SPACE in failed.message:
+        raise MatrixError(f"stage {failed.stage}: {failed.message}; nothing recorded")
+
+
 def _died(events: list[Event], code: int) -> bool:
     """Whether the process ended without saying how its last stage did.
 
@@ -245,8 +255,17 @@ def _died(events: list[Event], code: int) -> bool:
 
 
 def _crash(events: list[Event], code: int) -> Event:
-    """The failure of a process that could not report one itself."""
+    """The failure of a process that could not report one itself.
+
+    Raises:
+        MatrixError: somebody killed it, as the kernel does when memory runs out.
+    """
     stage = events[-1].stage if events else "import"
+    if -code in (signal.SIGKILL, signal.SIGTERM):
+        raise MatrixError(
+            f"stage {stage}: the process was killed by signal {-code}, perhaps for want of memory; "
+            "nothing recorded"
+        )
     what = f"killed by signal {-code}" if code < 0 else f"exited with status {code}"
     return Event(stage=stage, state="failed", error="ProcessDied", message=f"the process {what}")
 

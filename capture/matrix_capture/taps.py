@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from matrix_capture.errors import MatrixError
 from matrix_capture.recorder import Recorder
 
 Observation = Generator[None, Any, None]
@@ -104,6 +105,9 @@ def _advance(observation: Observation, tap: Tap, recorder: Recorder, result: Any
         observation.send(result)
     except StopIteration:
         return False
+    except MatrixError:
+        # No store, no record: that is not for colbert-ai to survive.
+        raise
     except Exception as error:
         _note(recorder, tap, f"tap on {tap.target} failed: {type(error).__name__}: {error}")
         return False
@@ -309,6 +313,8 @@ def _torch_calls(name: str, seen: Callable[[tuple[Any, ...], Any], None]) -> Ite
             if getattr(func, "__name__", "") == name:
                 try:
                     seen(args, result)
+                except MatrixError:
+                    raise
                 except Exception as error:
                     failures.append(error)
             return result

@@ -34,10 +34,40 @@ class ValueStore:
         return bool(kind == fs.FileType.File)
 
     def put(self, snap: Snapshot, digest: bytes) -> None:
-        """Store a value under its digest."""
-        if digest in self:
-            return
+        """Store a value under its digest.
+
+        Raises:
+            MatrixError: the store cannot be written to.
+        """
+        try:
+            if digest not in self:
+                self._write(snap, self._path(digest))
+        except OSError as error:
+            raise MatrixError(f"cannot store a value ({error})") from None
+
+    def get(self, digest: bytes) -> Snapshot:
+        """Read a value back and check that its bytes are those its name promises.
+
+        Raises:
+            MatrixError: the value is absent, unreadable, or not what its name says.
+        """
         path = self._path(digest)
+        try:
+            table = pq.read_table(path, filesystem=self._fs)
+            metadata = table.schema.metadata or {}
+            dtype = metadata[b"dtype"].decode("ascii")
+            shape = tuple(int(dim) for dim in metadata[b"shape"].decode("ascii").split(",") if dim)
+            data = table.column("value").to_numpy().view(storage_dtype(dtype))
+        except FileNotFoundError:
+            raise MatrixError(f"{path}: no such value; capture the release again") from None
+        except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+            raise MatrixError(f"{path}: not a readable value ({error}); delete it") from None
+        snap = Snapshot(dtype=dtype, shape=shape, device="store", data=data)
+        if content_hash(snap) != digest:
+            raise MatrixError(f"{path}: its bytes do not match its name; delete it")
+        return snap
+
+    def _write(self, snap: Snapshot, path: str) -> None:
         self._fs.create_dir(path.rpartition("/")[0], recursive=True)
         temporary = f"{path}.{uuid.uuid4().hex}.tmp"
         metadata = {"dtype": snap.dtype, "shape": ",".join(map(str, snap.shape))}
@@ -61,28 +91,6 @@ class ValueStore:
             if self._fs.get_file_info(temporary).type == fs.FileType.File:
                 self._fs.delete_file(temporary)
             raise
-
-    def get(self, digest: bytes) -> Snapshot:
-        """Read a value back and check that its bytes are those its name promises.
-
-        Raises:
-            MatrixError: the value is absent, unreadable, or not what its name says.
-        """
-        path = self._path(digest)
-        try:
-            table = pq.read_table(path, filesystem=self._fs)
-            metadata = table.schema.metadata or {}
-            dtype = metadata[b"dtype"].decode("ascii")
-            shape = tuple(int(dim) for dim in metadata[b"shape"].decode("ascii").split(",") if dim)
-            data = table.column("value").to_numpy().view(storage_dtype(dtype))
-        except FileNotFoundError:
-            raise MatrixError(f"{path}: no such value; capture the release again") from None
-        except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
-            raise MatrixError(f"{path}: not a readable value ({error}); delete it") from None
-        snap = Snapshot(dtype=dtype, shape=shape, device="store", data=data)
-        if content_hash(snap) != digest:
-            raise MatrixError(f"{path}: its bytes do not match its name; delete it")
-        return snap
 
     def _path(self, digest: bytes) -> str:
         name = digest.hex()

@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _run(options.data, options.lane, options.releases, options.json)
     except MatrixError as error:
-        _complain(str(error))
+        _complain(f"error: {error}")
         return 2
     return 0
 
@@ -42,6 +42,8 @@ def _run(data: Path, lane: str, named: Sequence[str], json: Path | None) -> None
         _complain(line)
     for name in wanted:
         loaded.of(name)
+    if loaded.excluded and len(loaded.captures) < 2:
+        raise MatrixError("fewer than two captures can be read; the verdicts stay as they were")
     rows = compare(loaded.captures, settings, ValueStore(data / "values"))
     path = write_verdicts(rows, data, lane)
 
@@ -82,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("releases", nargs="*", metavar="RELEASE", help="torch releases, e.g. 2.8.0")
     parser.add_argument(
-        "--data", type=Path, default=Path("data"), metavar="DIR", help="data folder"
+        "--data", type=Path, default=Path("_data"), metavar="DIR", help="data folder"
     )
     parser.add_argument("--lane", required=True, help="a lane of matrix.toml, e.g. cpu-pinned")
     parser.add_argument(

@@ -40,8 +40,11 @@ class Captures:
         for capture in self.captures:
             if capture.record.torch == torch:
                 return capture
+        state = "no"
+        if any(f"torch-{torch}.parquet" in line for line in self.excluded):
+            state = "no readable"
         raise MatrixError(
-            f"no capture of torch {torch} in lane {self.lane}; run nox -s matrix -- {torch}"
+            f"{state} capture of torch {torch} in lane {self.lane}; nox -s capture-{torch} makes it"
         )
 
 

@@ -42,7 +42,10 @@ def sentence(a: str, b: str, rows: Sequence[Row]) -> str:
     counts = Counter(row["verdict"] for row in rows)
     told = [_counted(verdict, counts[verdict]) for verdict in _TOLD if counts[verdict]]
     text = f"{a}...{b}: {', '.join(told) or 'nothing to compare'}"
-    origins = list(dict.fromkeys(row["artifact"] for row in rows if row["role"] == "origin"))
+    starts = [row for row in rows if row["role"] == "origin"]
+    # A probe that moves with the pipeline shows the cause again; it is not where that starts.
+    starts = [row for row in starts if row["kind"] != "probe"] or starts
+    origins = list(dict.fromkeys(row["artifact"] for row in starts))
     return plain(f"{text}; starts at {_listed(origins)}" if origins else text)
 
 

@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(problem, file=sys.stderr)
         number = write_site(pages(snapshot), options.out)
     except MatrixError as error:
-        print(error, file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 2
     print(f"{number} page{'' if number == 1 else 's'}")
     print((options.out / "index.html").resolve().as_uri())

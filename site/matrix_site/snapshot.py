@@ -96,15 +96,19 @@ def read_snapshot(data: Path, settings: Settings, lanes: Sequence[str] = ()) -> 
     """Read the lanes asked for, else every lane of the settings; quick lanes must be asked for.
 
     Raises:
-        MatrixError: a lane that was asked for does not exist.
+        MatrixError: a lane that was asked for does not exist, or only others have captures.
     """
     problems: list[str] = []
     names = dict.fromkeys(lanes or settings.lanes)
-    return Snapshot(
-        settings=settings,
-        lanes=tuple(_read_lane(data, settings, name, problems) for name in names),
-        problems=tuple(problems),
-    )
+    read = tuple(_read_lane(data, settings, name, problems) for name in names)
+    folders = (path.name for path in (data / "digests").glob("*") if path.is_dir())
+    recorded = sorted(name for name in folders if _LANE.fullmatch(name))
+    if recorded and all(lane.empty for lane in read):
+        raise MatrixError(
+            f"{data} holds nothing of {', '.join(names)}, only of {', '.join(recorded)}; "
+            "ask for one of those with --lane"
+        )
+    return Snapshot(settings=settings, lanes=read, problems=tuple(problems))
 
 
 def _read_lane(data: Path, settings: Settings, name: str, problems: list[str]) -> LaneData:

@@ -60,13 +60,15 @@ class Summary:
     """A pair in short.
 
     `finals` counts what the index holds on disk; `starts` is one comparison for each artifact of
-    the pipeline where a divergence starts, in pipeline order; `probes` are the probes that changed.
+    the pipeline where a divergence starts, in pipeline order; `probes` are the probes that changed;
+    `largest` is the final artifact of floats that moves farthest.
     """
 
     tally: Tally
     finals: Tally
     starts: tuple[Comparison, ...]
     probes: tuple[str, ...]
+    largest: Comparison | None
     reason: str
 
 
@@ -89,11 +91,14 @@ def summarise(comparisons: Iterable[Comparison]) -> Summary:
     pipeline = [row for row in changed if row.kind != "probe"]
     starting = [row for row in pipeline if row.role == "origin"] or pipeline[:1]
     counts = tally(rows)
+    moved = [(row.max_abs, row) for row in changed if row.kind == "final" and row.max_ulp]
+    far = [(distance, row) for distance, row in moved if distance is not None]
     return Summary(
         tally=counts,
         finals=tally(row for row in rows if row.kind == "final"),
         starts=tuple({row.artifact: row for row in reversed(starting)}.values())[::-1],
         probes=tuple(dict.fromkeys(row.artifact for row in changed if row.kind == "probe")),
+        largest=max(far, key=lambda pair: pair[0])[1] if far else None,
         reason=next((r.reason for r in rows if r.reason and r.verdict is counts.worst), ""),
     )
 
@@ -138,7 +143,7 @@ def headline(lane: LaneData, pair: Pair, summary: Summary) -> str:
         return f"Not comparable: {reason}."
     if verdicts == {Verdict.IDENTICAL}:
         return f"Identical: all {plural(counts.total, 'comparison')} agree bit for bit."
-    index = f"{finals(summary).capitalize()}."
+    index = f"{finals(summary).capitalize()}{_largest(summary)}."
     return " ".join([_change(summary), index, _unknown(counts)]).strip()
 
 
@@ -162,6 +167,14 @@ def _change(summary: Summary) -> str:
     if summary.probes:
         return f"The pipeline does not change, only the probes do: {listed(summary.probes)}."
     return "Nothing changes where both sides can be compared."
+
+
+def _largest(summary: Summary) -> str:
+    """How far the index moves; of packed bytes and codes a distance means nothing."""
+    if summary.largest is None:
+        return ""
+    distance = number(summary.largest.max_abs)
+    return f", by at most `{distance}` in {listed((summary.largest.artifact,))}"
 
 
 def _unknown(counts: Tally) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from matrix_capture import __main__ as command
-from matrix_capture import environment
+from matrix_capture import environment, runner
 from matrix_capture.__main__ import main
 from matrix_capture.schema import digest_path, read_record
 
@@ -110,23 +110,23 @@ def test_outside_the_repository_it_says_where_to_stand(
 # check.
 
 
-def test_check_says_why_it_is_stale_and_then_that_it_is_current(
+def test_check_says_why_a_capture_is_needed_and_then_that_it_is_current(
     sources: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(arguments("check", sources)) == 0
-    assert capsys.readouterr().out == "stale: never captured\n"
+    assert capsys.readouterr().out == "needed: no capture on record\n"
     monkeypatch.setattr(environment, "packages", dict)
     log = tmp_path / "install.log"
     log.write_text("error: no\n")
     assert main(arguments("fail", sources, "--log", str(log))) == 0
     capsys.readouterr()
     assert main(arguments("check", sources)) == 0
-    assert capsys.readouterr().out == "current\n"
+    assert capsys.readouterr().out == "current (failed at install; --fresh repeats it)\n"
     assert main(arguments("check", sources, "--fresh")) == 0
-    assert capsys.readouterr().out == "stale: asked for with --fresh\n"
+    assert capsys.readouterr().out == "needed: asked for with --fresh\n"
 
 
 def test_check_asks_for_a_compiler_where_one_is_needed(
@@ -213,3 +213,14 @@ def test_fail_leaves_the_earlier_record_when_the_network_failed(
     assert "check the network" in capsys.readouterr().err
     assert (written(sources), path.read_bytes()) == ([path], kept)
     assert not digest_path(path.parents[2], "cpu-pinned", "2.8.0").exists()
+
+
+def test_an_interrupt_is_one_line(
+    sources: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner, "stale", interrupted)
+    assert main(arguments("check", sources)) == 130
+    assert capsys.readouterr().err == "error: interrupted; nothing recorded\n"

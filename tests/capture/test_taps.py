@@ -9,6 +9,7 @@ import pytest
 
 from matrix_capture import taps
 from matrix_capture.catalogue import BY_NAME
+from matrix_capture.errors import MatrixError
 from matrix_capture.recorder import Recorder
 from matrix_capture.taps import Observation, Tap, tapped
 
@@ -277,3 +278,15 @@ def test_without_colbert_every_tapped_artifact_is_missing() -> None:
         pass
     assert set(recorder.missing) == {name for tap in taps.TAPS for name in tap.artifacts}
     assert all("tap target not found: colbert." in why for why in recorder.missing.values())
+
+
+def test_a_store_that_fails_stops_the_run(fake: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def store(recorder: Recorder, *_: Any, **__: Any) -> Observation:
+        yield
+        raise MatrixError("cannot store a value")
+
+    install(monkeypatch, Tap(target=TARGETS["function"], artifacts=("embs",), observe=store))
+    recorder = Recorder()
+    with tapped(recorder), pytest.raises(MatrixError, match="cannot store a value"):
+        fake.function([1])
+    assert recorder.missing == {}

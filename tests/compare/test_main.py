@@ -115,7 +115,7 @@ def test_no_captures(run: Any) -> None:
 
 def test_no_lane(run: Any) -> None:
     code, _, err = run(lane="cpu")
-    assert (code, err) == (2, "no lane 'cpu' in matrix.toml; it has cpu-pinned\n")
+    assert (code, err) == (2, "error: no lane 'cpu' in matrix.toml; it has cpu-pinned\n")
 
 
 @pytest.mark.usefixtures("three")

@@ -250,7 +250,7 @@ class TestLoading:
         make("2.7.1")
         loaded = load_captures(tmp_path, LANE, settings)
         assert loaded.of("2.7.1").record.torch == "2.7.1"
-        with pytest.raises(MatrixError, match=r"no capture of torch 2\.8\.0 .* nox -s matrix"):
+        with pytest.raises(MatrixError, match=r"no capture of torch 2\.8\.0 .* nox -s capture-2"):
             loaded.of("2.8.0")
 
 

@@ -40,7 +40,12 @@ def line(text: str, start: str) -> list[str]:
 
 def cells(**counts: int) -> list[dict[str, Any]]:
     return [
-        {"artifact": "embs", "verdict": verdict, "role": "origin" if verdict == "close" else ""}
+        {
+            "artifact": "embs",
+            "kind": "intermediate",
+            "verdict": verdict,
+            "role": "origin" if verdict == "close" else "",
+        }
         for verdict, count in counts.items()
         for _ in range(count)
     ]
@@ -62,10 +67,17 @@ def cells(**counts: int) -> list[dict[str, Any]]:
         ),
         (
             [
-                {"artifact": name, "verdict": "close", "role": "origin"}
+                {"artifact": name, "kind": "final", "verdict": "close", "role": "origin"}
                 for name in ("D", "D", "embs", "codes", "ivf", "sample")
             ],
             "a...b: 6 close; starts at D, embs, codes and 2 more",
+        ),
+        (
+            [
+                {"artifact": name, "kind": kind, "verdict": "close", "role": "origin"}
+                for name, kind in (("probe_normalize", "probe"), ("batches", "intermediate"))
+            ],
+            "a...b: 2 close; starts at batches",
         ),
     ],
 )

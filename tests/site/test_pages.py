@@ -10,6 +10,7 @@ from urllib.parse import unquote
 import html5lib
 import pytest
 
+from matrix_capture.errors import MatrixError
 from matrix_capture.settings import Settings
 from matrix_compare.schema import Verdict
 from matrix_site.pages import pages
@@ -134,8 +135,8 @@ def test_quick_lanes_are_shown_only_on_request_and_as_what_they_are(
     options = {"passages": 64, "depth": "index; rm -rf $HOME"}
     records = [record(quick, release, options=options) for release in ("2.7.1", "2.8.0")]
     write_lane(tmp_path / "data", lane=quick, releases=("2.7.1", "2.8.0"), records=records)
-    default = list(pages(read_snapshot(tmp_path / "data", settings)))
-    assert [page.template for page in default] == ["empty.html"]
+    with pytest.raises(MatrixError, match=r"nothing of cpu-pinned, only of cpu-pinned\+1a2b3c4d"):
+        read_snapshot(tmp_path / "data", settings)
 
     write_site(pages(read_snapshot(tmp_path / "data", settings, [quick])), tmp_path / "out")
     index = (tmp_path / "out/index.html").read_text("utf-8")
