@@ -115,7 +115,7 @@ def _install_torch(
 ) -> float | None:
     """Install torch and colbert-ai; the seconds it took, or None when the failure is on record."""
     log = _install_log(session)
-    session.log(f"torch {release}: installing, 3 to 4 GB to download; the log is {log}")
+    session.log(f"torch {release}: installing, 2 to 4 GB to download; the log is {log}")
     started = time.monotonic()
     try:
         _install_into(log, session, *_pipeline_requirements(release, lane), env=NO_CACHE)
