@@ -48,7 +48,7 @@ def packages() -> dict[str, str]:
     found = {
         re.sub(r"[-_.]+", "-", dist.name).lower(): dist.version
         for dist in importlib.metadata.distributions()
-        if dist.metadata["Name"]  # what an installer was killed over has none
+        if "Name" in dist.metadata  # what an installer was killed over has none
     }
     return dict(sorted(found.items()))
 
