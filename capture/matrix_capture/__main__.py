@@ -43,8 +43,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _check(request: runner.Request, options: argparse.Namespace) -> None:
     """Say `current` when the capture on record serves, else `needed` and why."""
-    request.inputs()  # bad ones are refused before gigabytes are installed for nothing
-    why = "asked for with --fresh" if options.fresh else runner.stale(request)
+    why = runner.stale(request)
+    if options.fresh:
+        why = "asked for with --fresh"
     if why is None:
         failed = read_record(request.path).failed_stage()
         print(f"current (failed at {failed}; --fresh repeats it)" if failed else "current")

@@ -83,7 +83,12 @@ class Request:
 
 
 def stale(request: Request) -> str | None:
-    """Why the capture on record does not serve this request, or None when it does."""
+    """Why the capture on record does not serve this request, or None when it does.
+
+    Raises:
+        MatrixError: the inputs are bad, which is told before gigabytes are installed for nothing.
+    """
+    hashes = request.inputs().hashes
     if not request.path.exists():
         return "no capture on record"
     try:
@@ -98,7 +103,7 @@ def stale(request: Request) -> str | None:
         if record.packages.get(name, version) != version
     ]
     reasons = {
-        "the inputs changed": record.inputs != request.inputs().hashes,
+        "the inputs changed": record.inputs != hashes,
         "the capture code changed": record.capture_code != environment.capture_code(),
         "captured on another host": record.fingerprint != fingerprint,
         f"the lane has {', '.join(moved)} now": moved,
