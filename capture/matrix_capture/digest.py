@@ -1,4 +1,8 @@
-"""From a value to a digest: what is hashed, how, and which figures go with it."""
+"""From a value to a digest: what is hashed, how, and which figures go with it.
+
+All of it goes through the bytes piece by piece, so that what it needs of memory does not grow with
+the value.
+"""
 
 from dataclasses import dataclass
 from math import prod
@@ -7,8 +11,15 @@ from typing import Any
 import blake3
 import numpy as np
 import numpy.typing as npt
+import xxhash
 
 BLOCK_BYTES = 2**20
+
+# Below, sharing the work between threads takes longer than the work.
+_PARALLEL_BYTES = 2**20
+
+# Elements that are counted and summed at a time: few enough to stay in a processor's cache.
+_PIECE = 2**18
 
 # numpy has no bfloat16: its bits travel as uint16 under the name torch gives it.
 _STORAGE = {"bfloat16": "uint16", "bool": "uint8"} | {
@@ -18,6 +29,9 @@ _STORAGE = {"bfloat16": "uint16", "bool": "uint8"} | {
         *("float16", "float32", "float64", "complex64", "complex128"),
     )
 }
+
+# The exponent bits of the 16-bit floats, which numpy counts ten times faster as integers.
+_EXPONENT = {"float16": 0x7C00, "bfloat16": 0x7F80}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,9 +64,7 @@ class Snapshot:
 
     def numbers(self) -> npt.NDArray[Any]:
         """The elements as numbers that numpy can compute with."""
-        if self.dtype == "bfloat16":
-            return (self.data.astype(np.uint32) << 16).view(np.float32)
-        return self.data
+        return _numbers(self.data, self.dtype)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,71 +124,190 @@ def snapshot(value: Any) -> Snapshot:
 
 def content_hash(snap: Snapshot) -> bytes:
     """BLAKE3 over the ASCII header `<dtype>|<d0,d1,…>|` and the little-endian bytes."""
-    return blake3.blake3(_header(snap)).update(snap.raw).digest()
+    threads = blake3.blake3.AUTO if snap.data.nbytes >= _PARALLEL_BYTES else 1
+    return blake3.blake3(_header(snap), max_threads=threads).update(snap.raw).digest()
 
 
 def block_hashes(snap: Snapshot) -> list[bytes]:
-    """The first 16 bytes of BLAKE3 over the raw bytes of each block of leading rows."""
+    """XXH3 (128 bits, big-endian) over the raw bytes of each block of leading rows.
+
+    They tell where two values differ, never whether: that is the content hash's to say.
+    """
     if not snap.data.size:
         return []
     step = snap.block_rows * snap.row_bytes
     starts = range(0, snap.data.nbytes, step)
-    return [blake3.blake3(snap.raw[start : start + step]).digest(16) for start in starts]
+    return [xxhash.xxh3_128_digest(snap.raw[start : start + step]) for start in starts]
 
 
 def multiset_hash(snap: Snapshot, rule: str, key: Snapshot | None = None) -> bytes:
     """An order-insensitive hash under a catalogue order rule: 16 bytes.
 
-    The value is brought into one canonical order that every allowed reordering shares, then hashed
-    under the header of `content_hash`, so that equal hashes mean equal values up to that
-    reordering. `key` is the value of the artifact that a `per_key:` or `per_list:` rule names; its
-    own order counts, since only elements under one and the same key may swap.
+    Every element (or row) is mixed with what it may not leave, its key or its list, into 128 bits;
+    their sum does not depend on their order. `key` is the value of the artifact that a `per_key:`
+    or `per_list:` rule names; its own order counts, since only elements under one and the same key
+    may swap.
 
     Raises:
-        ValueError: the rule is unknown, or lacks its key, or the key does not fit.
+        ValueError: the rule is unknown, or lacks its key, or the key does not fit, or the elements
+            are complex.
     """
     kind = rule.partition(":")[0]
-    bits = snap.data.view(f"u{snap.data.itemsize}")
-    if kind == "elements":
-        return _canonical(snap, np.sort(bits))
-    if kind == "rows":
-        rows = bits.reshape(snap.shape[0] if snap.shape else 1, prod(snap.shape[1:]))
-        return _canonical(snap, rows[np.lexsort(rows.T[::-1])] if rows.shape[1] else rows)
-    if kind in ("per_key", "per_list") and key is not None:
-        groups = key.data if kind == "per_key" else _list_numbers(key.data, bits.size)
-        if groups.size != bits.size:
-            raise ValueError(f"{rule}: {groups.size} keys for {bits.size} elements")
-        order = np.lexsort((bits, groups))
-        return _canonical(snap, bits[order], groups)
-    raise ValueError(f"cannot apply order rule {rule!r}")
+    keyed = kind in ("per_key", "per_list")
+    if kind not in ("elements", "rows") and not (keyed and key is not None):
+        raise ValueError(f"cannot apply order rule {rule!r}")
+    if snap.data.dtype.kind == "c":
+        raise ValueError(f"order rule {rule!r} does not apply to complex numbers")
+    hasher = blake3.blake3(_header(snap))
+    groups = None
+    if keyed and key is not None:
+        groups = key.data if kind == "per_key" else _list_ends(key.data, snap.data.size)
+        if kind == "per_key" and groups.size != snap.data.size:
+            raise ValueError(f"{rule}: {groups.size} keys for {snap.data.size} elements")
+        hasher.update(content_hash(key))
+    width = max(1, prod(snap.shape[1:])) if kind == "rows" else 1
+    step = max(1, _PIECE // width) * width
+    sums = np.zeros(2, np.uint64)
+    for start in range(0, snap.data.size, step):
+        bits = _wide(snap.data[start : start + step])
+        if kind == "per_key" and groups is not None:
+            with_what = _wide(groups[start : start + step])
+        elif kind == "per_list" and groups is not None:
+            places = np.arange(start, start + bits.size)
+            with_what = np.searchsorted(groups, places, side="right").astype(np.uint64)
+        else:
+            with_what = np.resize(np.arange(width, dtype=np.uint64), bits.size)
+        sums += np.array([_mixed(bits, with_what, lane, width).sum() for lane in _LANES])
+    return hasher.update(sums.astype("<u8").tobytes()).digest(16)
 
 
-def figures(snap: Snapshot) -> Figures:
-    """Counts and statistics of the elements."""
-    numbers = snap.numbers()
-    floating = numbers.dtype.kind in "fc"
-    nan = int(np.isnan(numbers).sum()) if floating else 0
-    inf = int(np.isinf(numbers).sum()) if floating else 0
-    zeros = int(numbers.size - np.count_nonzero(numbers))
-    finite = numbers[np.isfinite(numbers)] if nan or inf else numbers
-    if not finite.size or numbers.dtype.kind == "c":
-        return Figures(
-            nan=nan, inf=inf, zeros=zeros, min=None, max=None, mean=None, std=None, l2=None
-        )
-    wide = finite.astype(np.float64)
-    # Near the end of float64 the sums leave it; an infinite figure says so, a warning to a
-    # pipeline that turns warnings into errors would lose the row.
-    with np.errstate(over="ignore", invalid="ignore"):
-        return Figures(
-            nan=nan,
-            inf=inf,
-            zeros=zeros,
-            min=float(wide.min()),
-            max=float(wide.max()),
-            mean=float(wide.mean()),
-            std=float(wide.std()),
-            l2=float(np.sqrt(np.dot(wide, wide))),
-        )
+def figures(snap: Snapshot, *, statistics: bool = True) -> Figures:
+    """Counts and, unless told otherwise, statistics of the elements."""
+    nan = inf = zeros = 0
+    sums = _Sums()
+    for start in range(0, snap.data.size, _PIECE):
+        piece = snap.data[start : start + _PIECE]
+        zeros += _zeros(piece, snap.dtype)
+        finite = _finite(piece, snap.dtype)
+        numbers = _numbers(piece, snap.dtype)
+        if finite is not None:
+            nan += int(np.isnan(numbers).sum())
+            inf += int(np.isinf(numbers).sum())
+            numbers = numbers[finite]
+        if statistics and numbers.size and numbers.dtype.kind != "c":
+            sums.add(numbers.astype(np.float64))
+    return Figures(nan=nan, inf=inf, zeros=zeros, **sums.figures())
+
+
+class _Sums:
+    """Sums of float64 pieces, merged as in Chan, Golub and LeVeque, "Updating Formulae" (1979)."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._min, self._max = np.inf, -np.inf
+        self._mean = self._squares_about_mean = self._squares = 0.0
+
+    def add(self, wide: npt.NDArray[np.float64]) -> None:
+        # Near the end of float64 the sums leave it; an infinite figure says so, a warning to a
+        # pipeline that turns warnings into errors would lose the row.
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean = wide.mean()
+            about_mean = wide - mean
+            count = self._count + wide.size
+            shift = mean - self._mean
+            self._squares_about_mean += np.dot(about_mean, about_mean) + (
+                shift * shift * (self._count * wide.size / count)
+            )
+            self._mean += shift * (wide.size / count)
+            self._squares += np.dot(wide, wide)
+        self._min, self._max = min(self._min, wide.min()), max(self._max, wide.max())
+        self._count = count
+
+    def figures(self) -> dict[str, float | None]:
+        if not self._count:
+            return dict.fromkeys(("min", "max", "mean", "std", "l2"))
+        return {
+            "min": float(self._min),
+            "max": float(self._max),
+            "mean": float(self._mean),
+            "std": float(np.sqrt(self._squares_about_mean / self._count)),
+            "l2": float(np.sqrt(self._squares)),
+        }
+
+
+def _numbers(data: npt.NDArray[Any], dtype: str) -> npt.NDArray[Any]:
+    if dtype == "bfloat16":
+        return (data.astype(np.uint32) << 16).view(np.float32)
+    return data
+
+
+def _zeros(data: npt.NDArray[Any], dtype: str) -> int:
+    if dtype in _EXPONENT:
+        return int(data.size - np.count_nonzero(data.view(np.uint16) << 1))
+    return int(np.count_nonzero(data == 0))
+
+
+def _finite(data: npt.NDArray[Any], dtype: str) -> npt.NDArray[np.bool_] | None:
+    """Which elements are finite; None when all are."""
+    if dtype in _EXPONENT:
+        exponent = np.uint16(_EXPONENT[dtype])
+        finite = (data.view(np.uint16) & exponent) != exponent
+    elif data.dtype.kind in "fc":
+        finite = np.isfinite(data)
+    else:
+        return None
+    return None if finite.all() else finite
+
+
+# Two odd constants per lane: the golden ratio and the multipliers of Steele, Lea and Flood,
+# "Fast Splittable Pseudorandom Number Generators" (2014), whose finaliser the mixing is.
+_LANES = (
+    (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9)),
+    (np.uint64(0x94D049BB133111EB), np.uint64(0xD6E8FEB86659FD93)),
+)
+
+
+def _mixed(
+    bits: npt.NDArray[np.uint64],
+    with_what: npt.NDArray[np.uint64],
+    lane: tuple[np.uint64, np.uint64],
+    width: int,
+) -> npt.NDArray[np.uint64]:
+    """64 bits for each `width` elements, which depend on all bits of each and of its company."""
+    offset, _ = lane
+    mixed = _finalised(_finalised(with_what + offset, lane) ^ bits, lane)
+    if width == 1:
+        return mixed
+    rows: npt.NDArray[np.uint64] = mixed.reshape(-1, width).sum(axis=1)
+    return _finalised(rows, lane)
+
+
+def _finalised(
+    bits: npt.NDArray[np.uint64], lane: tuple[np.uint64, np.uint64]
+) -> npt.NDArray[np.uint64]:
+    first, second = lane
+    bits = (bits ^ (bits >> np.uint64(30))) * second
+    bits = (bits ^ (bits >> np.uint64(27))) * first
+    return bits ^ (bits >> np.uint64(31))
+
+
+def _wide(data: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
+    """The bits of each element as a number of 64."""
+    return data.view(f"u{data.itemsize}").astype(np.uint64)
+
+
+def _list_ends(lengths: npt.NDArray[Any], size: int) -> npt.NDArray[np.int64]:
+    """Where each list ends; padding behind the last list is a list of its own.
+
+    Raises:
+        ValueError: the lengths are not those of lists among so many elements.
+    """
+    if lengths.size and lengths.min() < 0:
+        raise ValueError("a list has a negative length")
+    ends = np.cumsum(lengths, dtype=np.int64)
+    if ends.size and ends[-1] > size:
+        raise ValueError(f"lists of {ends[-1]} elements, but only {size} elements for their keys")
+    return ends
 
 
 def _of_tensor(tensor: Any) -> Snapshot:
@@ -225,17 +356,3 @@ def _int64(value: Any) -> npt.NDArray[np.int64]:
 
 def _header(snap: Snapshot) -> bytes:
     return f"{snap.dtype}|{','.join(map(str, snap.shape))}|".encode("ascii")
-
-
-def _canonical(snap: Snapshot, *parts: npt.NDArray[Any]) -> bytes:
-    hasher = blake3.blake3(_header(snap))
-    for part in parts:
-        hasher.update(np.ascontiguousarray(part).reshape(-1).data.cast("B"))
-    return hasher.digest(16)
-
-
-def _list_numbers(lengths: npt.NDArray[Any], size: int) -> npt.NDArray[np.int64]:
-    """Which list each element belongs to; padding behind the last list is a list of its own."""
-    numbers = np.repeat(np.arange(lengths.size), lengths)
-    padding = np.full(max(0, size - numbers.size), lengths.size)
-    return np.concatenate([numbers, padding])
