@@ -19,7 +19,8 @@ from nox.command import CommandFailed
 ROOT = Path(__file__).parent
 sys.path.insert(0, str(ROOT / "capture"))
 
-from matrix_capture.names import lane_name, unknown_release  # noqa: E402 - found by the line above
+from matrix_capture.catalogue import DEPTHS  # noqa: E402 - found by the line above
+from matrix_capture.names import lane_name, lane_options, unknown_release  # noqa: E402
 
 nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "uv|virtualenv"
@@ -61,7 +62,7 @@ def matrix(session: nox.Session) -> None:
     if len(releases) < 2:
         _refuse(f"one release makes no pair; name another beside {releases[0]}")
     shared = ["--data", str(options.data), "--lane", options.lane]
-    shared += _flag("--passages", options.passages)
+    shared += _lane_flags(options)
     again = [name for name in ("--fresh", "--keep-env") if name in session.posargs]
     for release in releases:
         session.notify(f"capture-{release}", [*shared, *again])
@@ -95,7 +96,7 @@ def _capture(session: nox.Session, release: str, options: argparse.Namespace) ->
     pins = ("--constraint", lane["constraints"])
     command = ["python", "-m", "matrix_capture"]
     which = ["--torch", release, "--lane", options.lane, "--data", str(options.data)]
-    which += ["--cache", str(CACHE), *_flag("--passages", options.passages)]
+    which += ["--cache", str(CACHE), *_lane_flags(options)]
     # First what a look at the record takes, which is little; torch only where it is needed.
     _install(session, "-e", ".", *pins)
     _fetch_inputs(session)
@@ -231,6 +232,12 @@ def _parser(session: nox.Session) -> argparse.ArgumentParser:
         metavar="N",
         help="a slice of the collection, for a quick run; it is recorded in a lane of its own",
     )
+    parser.add_argument(
+        "--depth",
+        choices=DEPTHS,
+        default=DEPTHS[0],
+        help="sublayers: inside each layer of the encoder too, recorded in a lane of its own",
+    )
     return parser
 
 
@@ -261,9 +268,13 @@ def _parse(
 
 def _recorded_lane(options: argparse.Namespace) -> str:
     """The lane that captures with these options are recorded in."""
-    return lane_name(
-        options.lane, {} if options.passages is None else {"passages": options.passages}
-    )
+    chosen = lane_options(passages=options.passages, depth=options.depth)
+    return lane_name(options.lane, chosen)
+
+
+def _lane_flags(options: argparse.Namespace) -> list[str]:
+    """The options that make another lane, to be handed on."""
+    return [*_flag("--passages", options.passages), "--depth", options.depth]
 
 
 def _positive(text: str) -> int:

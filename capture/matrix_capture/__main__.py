@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 from matrix_capture import runner
+from matrix_capture.catalogue import DEPTHS
 from matrix_capture.errors import MatrixError
 from matrix_capture.extensions import compiler
 from matrix_capture.install_log import infrastructure, reason
@@ -28,6 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
             data=options.data,
             cache=options.cache,
             passages=options.passages,
+            depth=options.depth,
         )
         if options.lane not in settings.lanes and settings.lane(options.lane):
             raise MatrixError(f"{options.lane} is named after options; give the lane and those")
@@ -98,6 +100,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--data", required=True, type=Path, help="where records go")
         sub.add_argument("--cache", required=True, type=Path, help="inputs, extensions, logs")
         sub.add_argument("--passages", type=int, help="how many; recorded in a lane of its own")
+        sub.add_argument("--depth", choices=DEPTHS, default=DEPTHS[0], help="of the encoder")
         if name == "check":
             sub.add_argument("--fresh", action="store_true", help="capture again in any case")
         else:

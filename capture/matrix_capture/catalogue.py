@@ -6,10 +6,13 @@ parents when one of them differs too; that is how compare finds where a divergen
 
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
-from typing import Literal
+from typing import Literal, get_args
 
 Kind = Literal["intermediate", "final", "probe"]
 Keep = Literal["always", "digest only"]
+Device = Literal["cpu", "cuda"]
+Depth = Literal["default", "sublayers"]
+DEPTHS: tuple[Depth, ...] = get_args(Depth)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +22,8 @@ class Artifact:
     `source` is where in colbert-ai it arises. `order` says which reordering leaves its meaning
     intact: `none`, `elements`, `rows`, `per_key:<artifact>` (elements that share a key may swap) or
     `per_list:<artifact>` (elements within lists of those lengths may swap). `keep` says whether the
-    value itself is stored beside the digest.
+    value itself is stored beside the digest, `devices` on which it arises, `depth` how closely one
+    must look to see it. `follows` names what comes in from the encoder layer before.
     """
 
     kind: Kind
@@ -31,6 +35,9 @@ class Artifact:
     _: KW_ONLY
     order: str = "none"
     keep: Keep = "always"
+    devices: tuple[Device, ...] = ("cpu", "cuda")
+    depth: Depth = "default"
+    follows: str | None = None
 
     @property
     def order_key(self) -> str | None:
@@ -41,6 +48,8 @@ class Artifact:
 _probe = partial(Artifact, "probe", "probe", source="matrix_capture.probes")
 _made = partial(Artifact, "intermediate")
 _file = partial(Artifact, "final")
+_module = partial(_made, "encode", keep="digest only")
+_sublayer = partial(_module, depth="sublayers")
 
 _INDEXER = "CollectionIndexer"
 _CODEC = "ResidualCodec"
@@ -117,18 +126,88 @@ CATALOGUE: tuple[Artifact, ...] = (
         "which tokens of a batch are not padding",
         "DocTokenizer.tensorize",
     ),
-    _made(
-        "encode",
-        "batches",
+    _sublayer(
+        "embeddings",
         ("weights", "input_ids", "attention_mask"),
-        "normalised token embeddings of one encoded batch",
-        "Checkpoint.doc",
+        "what enters the first layer of the encoder",
+        "LM.embeddings",
+    ),
+    _sublayer(
+        "attention_self",
+        ("embeddings",),
+        "attention heads of a layer, side by side",
+        "LM.encoder.layer.<n>.attention.self",
+        follows="layers",
+    ),
+    _sublayer(
+        "attention_output",
+        ("attention_self", "embeddings"),
+        "projected attention plus what entered the layer, normalised",
+        "LM.encoder.layer.<n>.attention.output",
+        follows="layers",
+    ),
+    _sublayer(
+        "intermediate",
+        ("attention_output",),
+        "feed-forward part of a layer after its activation",
+        "LM.encoder.layer.<n>.intermediate",
+    ),
+    _sublayer(
+        "output",
+        ("intermediate", "attention_output"),
+        "feed-forward part projected back plus its own input, normalised",
+        "LM.encoder.layer.<n>.output",
+    ),
+    _module(
+        "layers",
+        ("weights", "input_ids", "attention_mask", "embeddings", "output"),
+        "output of each layer of the encoder for one batch",
+        "LM.encoder.layer.<n>",
+        follows="layers",
+    ),
+    _module(
+        "bert",
+        ("layers",),
+        "output of the encoder for one batch",
+        "HF_ColBERT.LM",
+    ),
+    _module(
+        "linear",
+        ("bert", "weights"),
+        "that output projected to the dimension of the index",
+        "HF_ColBERT.linear",
     ),
     _made(
         "encode",
         "batch_masks",
         ("input_ids",),
         "which tokens of a batch are kept: neither padding nor punctuation",
+        "Checkpoint.doc",
+    ),
+    _module(
+        "masked",
+        ("linear", "batch_masks"),
+        "the projection with padding and punctuation set to zero",
+        "ColBERT.doc",
+    ),
+    _module(
+        "normalized",
+        ("masked",),
+        "token embeddings scaled to unit length by torch.nn.functional.normalize",
+        "ColBERT.doc",
+    ),
+    _module(
+        "half",
+        ("normalized",),
+        "the unit embeddings in float16, as a GPU hands them on",
+        "ColBERT.doc",
+        devices=("cuda",),
+    ),
+    _made(
+        "encode",
+        "batches",
+        ("normalized", "half"),
+        "token embeddings of one encoded batch, as the pipeline takes them",
         "Checkpoint.doc",
     ),
     _made(
@@ -368,6 +447,13 @@ CATALOGUE: tuple[Artifact, ...] = (
 
 SCOPES = ("probe", "setup", "sample", "heldout", "chunk", "index", "disk", "query", "step")
 """The passes of a run in order; `chunk`, `query` and `step` carry a number, as in `chunk.0`."""
+
+
+def expected(device: Device, depth: Depth) -> tuple[Artifact, ...]:
+    """The artifacts that a whole run on a device shows at a depth."""
+    deeper = DEPTHS[DEPTHS.index(depth) + 1 :]
+    return tuple(a for a in CATALOGUE if device in a.devices and a.depth not in deeper)
+
 
 BY_NAME: dict[str, Artifact] = {artifact.name: artifact for artifact in CATALOGUE}
 POSITION: dict[str, int] = {artifact.name: place for place, artifact in enumerate(CATALOGUE)}

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from matrix_capture.catalogue import BY_NAME, POSITION
 from matrix_capture.recorder import Recorder
 
 # Artifacts of each file, in the order of the tensors in it; files of paths and times are left out.
@@ -34,9 +35,10 @@ def record_index(recorder: Recorder, folder: Path) -> None:
             if file.name in _LEFT_OUT:
                 continue
             tensors = list(_tensors(file))
-            # The lengths come second in the file, but the order rule of the lists needs them first.
-            for artifact, place, tensor in sorted(tensors, key=lambda t: t[0] == "index_ivf"):
-                recorder.record(artifact, tensor, part=f"{file.name}#{place}")
+            by_name = {artifact: tensor for artifact, _, tensor in tensors}
+            for artifact, place, tensor in sorted(tensors, key=lambda t: POSITION[t[0]]):
+                key = by_name.get(BY_NAME[artifact].order_key or "")
+                recorder.record(artifact, tensor, part=f"{file.name}#{place}", key=key)
 
 
 def _tensors(file: Path) -> Iterator[tuple[str, int, Any]]:

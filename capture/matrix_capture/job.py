@@ -2,6 +2,7 @@
 
 import msgspec
 
+from matrix_capture.catalogue import Depth, Device
 from matrix_capture.schema import Observer
 
 
@@ -11,6 +12,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     torch: str
     repeat: int
     threads: int
+    device: Device
+    depth: Depth
     checkpoint: str
     collection: tuple[str, ...]
     values: str

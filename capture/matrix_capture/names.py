@@ -18,6 +18,12 @@ def lane_name(lane: str, options: Mapping[str, str | int]) -> str:
     return f"{lane}+{hashlib.blake2b(payload, digest_size=4).hexdigest()}"
 
 
+def lane_options(*, passages: int | None = None, depth: str = "default") -> dict[str, str | int]:
+    """The options that set a capture apart from its lane's baseline."""
+    options: dict[str, str | int] = {} if passages is None else {"passages": passages}
+    return options if depth == "default" else options | {"depth": depth}
+
+
 def unknown_release(name: str, releases: Sequence[str]) -> str:
     """What to tell somebody who asked for a release that the matrix does not have."""
     nearest = _nearest(name, releases)

@@ -39,7 +39,7 @@ class Pipeline:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.job = msgspec.json.decode((folder / "job.json").read_bytes(), type=Job)
-        self.recorder = Recorder(ValueStore(self.job.values), repeat=self.job.repeat)
+        self.recorder = self._recorder(ValueStore(self.job.values), self.job.repeat)
         self._observer: Observer | None = None
         self._progress = (folder / "progress.jsonl").open("ab", buffering=0)
 
@@ -60,6 +60,7 @@ class Pipeline:
         except StageError:
             pass
         pq.write_table(self.recorder.table(), self.folder / "rows.parquet")
+        self.recorder.close()
         if torch := sys.modules.get("torch"):
             facts = Facts(
                 torch_build=str(torch.__version__),
@@ -68,6 +69,9 @@ class Pipeline:
                 observer=self._observer,
             )
             (self.folder / "facts.json").write_bytes(msgspec.json.encode(facts))
+
+    def _recorder(self, store: ValueStore | None = None, repeat: int = 0) -> Recorder:
+        return Recorder(store, repeat, depth=self.job.depth, device=self.job.device)
 
     def _import(self) -> None:
         import torch  # noqa: PLC0415 - importing it is the stage
@@ -112,10 +116,12 @@ class Pipeline:
     def _certify(self) -> Observer:
         """Index a slice with and without taps and compare the finished indexes."""
         collection = self.job.collection[:_CERTIFICATE_PASSAGES]
+        watching = self._recorder()
         watched, plain = (
             _digests(self._index(collection, name, recorder))
-            for name, recorder in (("watched", Recorder()), ("plain", None))
+            for name, recorder in (("watched", watching), ("plain", None))
         )
+        watching.close()
         differing = sorted(
             name for name in watched.keys() | plain.keys() if watched.get(name) != plain.get(name)
         )

@@ -42,4 +42,4 @@ def _sort_probe(torch: Any, recorder: Recorder) -> None:
     recorder.record("probe_sort_input", codes)
     ordered = codes.sort()
     recorder.record("probe_sort_values", ordered.values)
-    recorder.record("probe_sort_indices", ordered.indices)
+    recorder.record("probe_sort_indices", ordered.indices, key=ordered.values)

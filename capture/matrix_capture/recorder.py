@@ -2,12 +2,15 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
 
-from matrix_capture.catalogue import BY_NAME, CATALOGUE
+from matrix_capture.catalogue import BY_NAME, Artifact, Depth, Device, expected
+from matrix_capture.device import LARGEST, Copies
 from matrix_capture.digest import (
     Snapshot,
     block_hashes,
@@ -19,25 +22,37 @@ from matrix_capture.digest import (
 from matrix_capture.schema import COLUMNS
 from matrix_capture.values import ValueStore
 
-_ORDER_KEYS = {artifact.order_key for artifact in CATALOGUE} - {None}
+_BATCH = 1024  # rows that wait as Python objects, which take ten times the memory of columns
+
+_Row = dict[str, Any]
 
 
 class Recorder:
     """Turns values into digest rows, in the order in which they arise.
 
-    Values go to `store` where the catalogue keeps them; without a store nothing is kept. `scope` is
-    the pass that values recorded now belong to. `missing` collects the artifacts that could not be
-    observed, with the reason.
+    Values go to `store` where the catalogue keeps them; without a store nothing is kept. `depth` is
+    how closely to look, `scope` the pass that values recorded now belong to. `missing` collects the
+    artifacts that could not be observed, with the reason.
     """
 
-    def __init__(self, store: ValueStore | None = None, repeat: int = 0) -> None:
+    def __init__(
+        self,
+        store: ValueStore | None = None,
+        repeat: int = 0,
+        depth: Depth = "default",
+        device: Device = "cpu",
+    ) -> None:
         self.missing: dict[str, str] = {}
+        self.depth = depth
+        self.scope = "setup"
         self._store = store
         self._repeat = repeat
-        self._rows: list[dict[str, Any]] = []
+        self._expected = {artifact.name: artifact for artifact in expected(device, depth)}
+        self._copies = Copies() if device == "cuda" else None
+        self._rows: list[tuple[_Row, _Row | Future[_Row]]] = []
+        self._batches: list[pa.RecordBatch] = []
+        self._count = 0
         self._occurrences: defaultdict[tuple[str, str, str], int] = defaultdict(int)
-        self._keys: dict[str, Snapshot] = {}
-        self.scope = "setup"
 
     @contextmanager
     def within(self, scope: str) -> Iterator[None]:
@@ -48,55 +63,98 @@ class Recorder:
         finally:
             self.scope = outer
 
-    def record(self, artifact: str, value: Any, part: str = "") -> None:
-        """Digest a value as it is now."""
+    def record(self, artifact: str, value: Any, part: str = "", key: Any = None) -> None:
+        """Digest a value as it is now.
+
+        `key` is the value of the artifact that the order rule of this one refers to.
+        """
         entry = BY_NAME[artifact]
-        snap = snapshot(value)
-        digest = content_hash(snap)
+        measure = partial(_measured, entry, self._store)
+        measured: _Row | Future[_Row]
+        if self._copies and getattr(value, "is_cuda", False) and _leaves_at_once(entry, value):
+            measured = self._copies.submit(value, measure)
+        else:
+            measured = measure(snapshot(value), None if key is None else snapshot(key))
         place = (artifact, part, self.scope)
-        key = self._keys.get(entry.order_key) if entry.order_key else None
-        if artifact in _ORDER_KEYS:
-            # Kept for the next artifact, so it must not change with a later in-place write.
-            self._keys[artifact] = Snapshot(
-                dtype=snap.dtype, shape=snap.shape, device=snap.device, data=snap.data.copy()
-            )
-        stored = entry.keep == "always" and self._store is not None
-        if stored and self._store is not None:
-            self._store.put(snap, digest)
-        row: dict[str, Any] = {
-            "seq": len(self._rows),
+        row = {
+            "seq": self._count,
             "repeat": self._repeat,
             "stage": entry.stage,
             "artifact": artifact,
             "part": part,
             "scope": self.scope,
             "occurrence": self._occurrences[place],
-            "dtype": snap.dtype,
-            "shape": list(snap.shape),
-            "device": snap.device,
-            "numel": snap.data.size,
-            "nbytes": snap.data.nbytes,
-            "digest": digest,
-            "multiset": None if entry.order == "none" else multiset_hash(snap, entry.order, key),
-            "blocks": block_hashes(snap),
-            "block_rows": snap.block_rows,
-            "stored": stored,
         }
-        counted = figures(snap)
-        row |= {"nan": counted.nan, "inf": counted.inf, "zeros": counted.zeros}
-        if entry.keep == "always":
-            for name in ("min", "max", "mean", "std", "l2"):
-                row[name] = getattr(counted, name)
-        self._rows.append(row)
+        self._rows.append((row, measured))
         self._occurrences[place] += 1
+        self._count += 1
+        if len(self._rows) == _BATCH:
+            self._settle()
+
+    def note(self, artifact: str, reason: str) -> None:
+        """Note why an artifact is missing that a whole run shows here; the first reason stands."""
+        if artifact in self._expected:
+            self.missing.setdefault(artifact, reason)
 
     def note_unseen(self) -> None:
-        """Note every artifact of the catalogue that a whole run did not show."""
+        """Note every artifact that a whole run did not show although it should."""
         seen = {artifact for artifact, _, _ in self._occurrences}
-        for artifact in CATALOGUE:
+        for artifact in self._expected.values():
             if artifact.name not in seen:
-                self.missing.setdefault(artifact.name, f"never seen in {artifact.source}")
+                self.note(artifact.name, f"never seen in {artifact.source}")
 
     def table(self) -> pa.Table:
         """The rows so far, with the columns of the digest file."""
-        return pa.Table.from_pylist(self._rows, schema=COLUMNS)
+        self._settle()
+        return pa.Table.from_batches(self._batches, schema=COLUMNS)
+
+    def close(self) -> None:
+        """End the threads that digest what lives on a device."""
+        if self._copies:
+            self._copies.close()
+
+    def _settle(self) -> None:
+        """Wait for the digests of the rows so far and lay those rows out in columns."""
+        rows = [
+            row | (measured.result() if isinstance(measured, Future) else measured)
+            for row, measured in self._rows
+        ]
+        self._batches.append(pa.RecordBatch.from_pylist(rows, schema=COLUMNS))
+        self._rows.clear()
+
+
+def _leaves_at_once(entry: Artifact, value: Any) -> bool:
+    """Whether a tensor on a device may be digested later: it is plain and not too large."""
+    plain = str(value.layout) == "torch.strided" and not value.is_quantized
+    return plain and entry.order == "none" and value.numel() * value.element_size() <= LARGEST
+
+
+def _measured(
+    entry: Artifact, store: ValueStore | None, snap: Snapshot, key: Snapshot | None = None
+) -> _Row:
+    """The columns of a row that follow from the value."""
+    digest = content_hash(snap)
+    kept = entry.keep == "always"
+    if kept and store is not None:
+        store.put(snap, digest)
+    counted = figures(snap, statistics=kept)
+    return {
+        "dtype": snap.dtype,
+        "shape": list(snap.shape),
+        "device": snap.device,
+        "numel": snap.data.size,
+        "nbytes": snap.data.nbytes,
+        "digest": digest,
+        "multiset": None if entry.order == "none" else multiset_hash(snap, entry.order, key),
+        "blocks": block_hashes(snap),
+        "block_rows": snap.block_rows,
+        "stored": kept and store is not None,
+        "nan": counted.nan,
+        "inf": counted.inf,
+        "zeros": counted.zeros,
+        "min": counted.min,
+        "max": counted.max,
+        "mean": counted.mean,
+        "std": counted.std,
+        "l2": counted.l2,
+    }

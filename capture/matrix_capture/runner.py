@@ -20,9 +20,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from matrix_capture import environment, inputs
+from matrix_capture.catalogue import Depth
 from matrix_capture.errors import MatrixError
 from matrix_capture.job import Event, Facts, Job
-from matrix_capture.names import lane_name
+from matrix_capture.names import lane_name, lane_options
 from matrix_capture.progress import Progress
 from matrix_capture.schema import (
     COLUMNS,
@@ -55,6 +56,7 @@ class Request:
     data: Path
     cache: Path
     passages: int | None = None
+    depth: Depth = "default"
 
     @property
     def fixed(self) -> Lane:
@@ -64,7 +66,7 @@ class Request:
     @property
     def options(self) -> dict[str, str | int]:
         """The options that set this capture apart from its lane's baseline."""
-        return {} if self.passages is None else {"passages": self.passages}
+        return lane_options(passages=self.passages, depth=self.depth)
 
     @property
     def lane_name(self) -> str:
@@ -180,6 +182,8 @@ def _run(
         torch=request.torch,
         repeat=repeat,
         threads=request.fixed.threads,
+        device=request.fixed.device,
+        depth=request.depth,
         checkpoint=str(prepared.checkpoint.absolute()),
         collection=prepared.collection,
         values=str((request.data / "values").absolute()),
@@ -229,6 +233,7 @@ def _environment(lane: Lane) -> dict[str, str]:
         "OMP_NUM_THREADS": threads,
         "MKL_NUM_THREADS": threads,
         "OPENBLAS_NUM_THREADS": threads,
+        "RAYON_NUM_THREADS": threads,
     }
     if lane.device == "cpu":
         fixed["CUDA_VISIBLE_DEVICES"] = ""

@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from matrix_capture.encoder import MODULES, Watched, tensors, watched_modules
 from matrix_capture.errors import MatrixError
 from matrix_capture.recorder import Recorder
 
@@ -68,7 +69,7 @@ def _restore(owner: Any, name: str, value: Any) -> None:
 
 def _note(recorder: Recorder, tap: Tap, reason: str) -> None:
     for artifact in tap.artifacts:
-        recorder.missing.setdefault(artifact, reason)
+        recorder.note(artifact, reason)
 
 
 def _wrap(original: Callable[..., Any], tap: Tap, recorder: Recorder) -> Callable[..., Any]:
@@ -191,11 +192,51 @@ def _tensorize(
             recorder.record("attention_mask", attention_mask)
 
 
-@_tap("colbert.modeling.checkpoint:Checkpoint.doc", "batches", "batch_masks")
-def _doc(recorder: Recorder, *_: Any, **__: Any) -> Observation:
-    embeddings, mask = yield
+@_tap(
+    "colbert.modeling.checkpoint:Checkpoint.doc",
+    *MODULES,
+    "masked",
+    "normalized",
+    "half",
+    "batches",
+    "batch_masks",
+)
+def _doc(recorder: Recorder, checkpoint: Any, *_: Any, **__: Any) -> Observation:
+    with ExitStack() as watching:
+        _watch_encoder(recorder, checkpoint, watching)
+        embeddings, mask = yield
     recorder.record("batches", embeddings)
     recorder.record("batch_masks", mask)
+
+
+def _watch_encoder(recorder: Recorder, checkpoint: Any, watching: ExitStack) -> None:
+    """Record what the modules of a checkpoint return, and what is done after the last of them."""
+
+    def normalized(arguments: tuple[Any, ...], result: Any) -> None:
+        with _noting(recorder, "masked", "normalized"):
+            recorder.record("masked", arguments[0])
+            recorder.record("normalized", result)
+
+    def half(_arguments: tuple[Any, ...], result: Any) -> None:
+        with _noting(recorder, "half"):
+            recorder.record("half", result)
+
+    def hook(watched: Watched, output: Any) -> None:
+        with _noting(recorder, watched.artifact):
+            for place, (path, tensor) in enumerate(tensors(output)):
+                recorder.record(watched.artifact, tensor, watched.part + (path if place else ""))
+        if watched.artifact == "linear":
+            # No sooner: a mode costs time with every call of torch that the encoder makes.
+            watching.enter_context(_torch_calls(normalize=normalized, half=half))
+
+    modules, lacking = watched_modules(checkpoint, recorder.depth)
+    for artifact, reason in lacking.items():
+        recorder.note(artifact, reason)
+    for watched in modules:
+        handle = watched.module.register_forward_hook(
+            lambda _module, _arguments, output, watched=watched: hook(watched, output)
+        )
+        watching.callback(handle.remove)
 
 
 @_tap("colbert.modeling.checkpoint:Checkpoint.docFromText", "D")
@@ -228,7 +269,7 @@ def _train_kmeans(recorder: Recorder, *_: Any) -> Observation:
         recorder.record("postnorm_centroids", result)
 
     with recorder.within("sample"):
-        with _torch_calls("normalize", normalized):
+        with _torch_calls(normalize=normalized):
             centroids = yield
         recorder.record("centroids", centroids)
 
@@ -281,9 +322,9 @@ def _build_ivf(recorder: Recorder, *_: Any) -> Observation:
     def sorted_codes(arguments: tuple[Any, ...], result: Any) -> None:
         recorder.record("codes_before_sort", arguments[0])
         recorder.record("codes_sorted_values", result.values)
-        recorder.record("codes_sorted_indices", result.indices)
+        recorder.record("codes_sorted_indices", result.indices, key=result.values)
 
-    with recorder.within("index"), _torch_calls("sort", sorted_codes):
+    with recorder.within("index"), _torch_calls(sort=sorted_codes):
         yield
 
 
@@ -291,15 +332,28 @@ def _build_ivf(recorder: Recorder, *_: Any) -> Observation:
 def _optimize_ivf(recorder: Recorder, *_: Any, **__: Any) -> Observation:
     ivf, ivf_lengths = yield
     recorder.record("ivf_lengths", ivf_lengths)
-    recorder.record("ivf", ivf)
+    recorder.record("ivf", ivf, key=ivf_lengths)
 
 
 @contextmanager
-def _torch_calls(name: str, seen: Callable[[tuple[Any, ...], Any], None]) -> Iterator[None]:
-    """Show `seen` the arguments and the result of every call of the torch function `name`.
+def _noting(recorder: Recorder, *artifacts: str) -> Iterator[None]:
+    """A failure to record is noted for its artifacts and goes no further: colbert-ai runs on."""
+    try:
+        yield
+    except MatrixError:
+        raise
+    except Exception as error:
+        for artifact in artifacts:
+            recorder.note(artifact, f"{type(error).__name__}: {error}")
+
+
+@contextmanager
+def _torch_calls(**watched: Callable[[tuple[Any, ...], Any], None]) -> Iterator[None]:
+    """Show each function the arguments and the result of every call of the torch function it names.
 
     The value is a local of colbert-ai, out of reach of a wrapper around one of its own functions.
-    A failure of `seen` is raised when the block ends, where the tap that opened it is forgiven.
+    A failure of what watches is raised when the block ends, where the tap that opened it is
+    forgiven.
     """
     from torch.overrides import TorchFunctionMode  # noqa: PLC0415 - only a pipeline has torch
 
@@ -310,7 +364,7 @@ def _torch_calls(name: str, seen: Callable[[tuple[Any, ...], Any], None]) -> Ite
             self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
         ) -> Any:
             result = func(*args, **(kwargs or {}))
-            if getattr(func, "__name__", "") == name:
+            if seen := watched.get(getattr(func, "__name__", "")):
                 try:
                     seen(args, result)
                 except MatrixError:

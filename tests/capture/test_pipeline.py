@@ -20,6 +20,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pipeline]:
         torch="2.8.0",
         repeat=0,
         threads=2,
+        device="cpu",
+        depth="default",
         checkpoint="",
         collection=("one",),
         values=str(tmp_path / "values"),

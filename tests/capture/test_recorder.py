@@ -70,16 +70,16 @@ def test_scopes_nest_and_survive_exceptions() -> None:
     assert recorder.scope == "setup"
 
 
-def test_the_keys_of_an_order_are_those_of_their_moment() -> None:
+def test_the_key_of_an_order_decides_what_may_swap() -> None:
     keys = np.array([0, 0, 1, 1])
     one, other, wrong = Recorder(), Recorder(), Recorder()
     one.record("codes_sorted_values", keys)
-    one.record("codes_sorted_indices", [3, 1, 2, 0])
+    one.record("codes_sorted_indices", [3, 1, 2, 0], key=keys.copy())
     other.record("codes_sorted_values", keys)
-    keys[:] = [0, 1, 2, 3]  # a later write in place
-    other.record("codes_sorted_indices", [1, 3, 0, 2])
+    other.record("codes_sorted_indices", [1, 3, 0, 2], key=keys)
+    keys[:] = [0, 1, 2, 3]
     wrong.record("codes_sorted_values", keys)
-    wrong.record("codes_sorted_indices", [1, 3, 0, 2])
+    wrong.record("codes_sorted_indices", [1, 3, 0, 2], key=keys)
     first, second, third = (rows(recorder)[1] for recorder in (one, other, wrong))
     assert first["digest"] != second["digest"]
     assert first["multiset"] == second["multiset"] != third["multiset"]
@@ -117,9 +117,8 @@ def test_without_a_store_nothing_is_kept() -> None:
 
 def test_every_artifact_can_be_recorded(tmp_path: Path) -> None:
     recorder = Recorder(ValueStore(tmp_path))
-    key_first = sorted(CATALOGUE, key=lambda artifact: artifact.order_key is not None)
-    for artifact in key_first:
-        recorder.record(artifact.name, np.ones(1, np.int64))
+    for artifact in CATALOGUE:
+        recorder.record(artifact.name, np.ones(1, np.int64), key=np.ones(1, np.int64))
     found = {row["artifact"]: row for row in rows(recorder)}
     for artifact in CATALOGUE:
         row = found[artifact.name]

@@ -65,6 +65,8 @@ def imported(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         torch=torch.__version__.partition("+")[0],
         repeat=0,
         threads=2,
+        device="cpu",
+        depth="default",
         checkpoint=str(prepared.checkpoint),
         collection=prepared.collection,
         values=str(folder / "values"),

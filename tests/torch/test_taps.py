@@ -55,7 +55,7 @@ def seen_by(calls: list[Any]) -> Any:
 def test_normalize_is_seen() -> None:
     calls: list[Any] = []
     vectors = torch.ones(2, 4)
-    with _torch_calls("normalize", seen_by(calls)):
+    with _torch_calls(normalize=seen_by(calls)):
         result = torch.nn.functional.normalize(vectors, dim=-1)
     ((arguments, seen),) = calls
     assert arguments[0] is vectors
@@ -66,7 +66,7 @@ def test_normalize_is_seen() -> None:
 def test_sort_is_seen(spelling: str) -> None:
     calls: list[Any] = []
     codes = torch.tensor([2, 1, 2, 0])
-    with _torch_calls("sort", seen_by(calls)):
+    with _torch_calls(sort=seen_by(calls)):
         result = codes.sort() if spelling == "method" else torch.sort(codes)
         codes.argsort()
         codes.sum()
@@ -78,8 +78,8 @@ def test_sort_is_seen(spelling: str) -> None:
 def test_watchers_nest() -> None:
     outer: list[Any] = []
     inner: list[Any] = []
-    with _torch_calls("sort", seen_by(outer)):
-        with _torch_calls("normalize", seen_by(inner)):
+    with _torch_calls(sort=seen_by(outer)):
+        with _torch_calls(normalize=seen_by(inner)):
             torch.nn.functional.normalize(torch.ones(2, 2))
             torch.ones(2).sort()
         torch.nn.functional.normalize(torch.ones(2, 2))
@@ -90,7 +90,7 @@ def test_a_watcher_is_removed_after_an_exception() -> None:
     calls: list[Any] = []
 
     def fail() -> None:
-        with _torch_calls("sort", seen_by(calls)):
+        with _torch_calls(sort=seen_by(calls)):
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -106,7 +106,7 @@ def test_a_failing_watcher_fails_where_the_block_ends() -> None:
         raise LookupError("planted")
 
     def watch() -> None:
-        with _torch_calls("sort", observe):
+        with _torch_calls(sort=observe):
             results.append(torch.tensor([2, 1]).sort().values.tolist())
 
     with pytest.raises(LookupError, match="planted"):
@@ -118,10 +118,10 @@ def test_a_failing_watcher_is_noted_and_the_index_is_made(
     here: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Fussy(Recorder):
-        def record(self, artifact: str, value: Any, part: str = "") -> None:
+        def record(self, artifact: str, value: Any, part: str = "", key: Any = None) -> None:
             if artifact == "codes_sorted_values":
                 raise LookupError("planted")
-            super().record(artifact, value, part)
+            super().record(artifact, value, part, key)
 
     recorder = Fussy()
     index = here._index(here.job.collection, "fussy", recorder)
