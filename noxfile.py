@@ -63,7 +63,8 @@ def matrix(session: nox.Session) -> None:
         _refuse(f"one release makes no pair; name another beside {releases[0]}")
     shared = ["--data", str(options.data), "--lane", options.lane]
     shared += _lane_flags(options)
-    again = [name for name in ("--fresh", "--keep-env") if name in session.posargs]
+    again: list[str] = [name for name in ("--fresh", "--keep-env") if name in session.posargs]
+    again += _flag("--inputs", options.inputs)
     for release in releases:
         session.notify(f"capture-{release}", [*shared, *again])
     session.notify("compare", [*shared, *releases])
@@ -97,9 +98,15 @@ def _capture(session: nox.Session, release: str, options: argparse.Namespace) ->
     command = ["python", "-m", "matrix_capture"]
     which = ["--torch", release, "--lane", options.lane, "--data", str(options.data)]
     which += ["--cache", str(CACHE), *_lane_flags(options)]
+    which += _flag("--inputs", options.inputs)
     # First what a look at the record takes, which is little; torch only where it is needed.
-    _install(session, "-e", ".", *pins)
-    _fetch_inputs(session)
+    if lane.get("inputs", "embedded") == "embedded":
+        _install(session, "-e", ".", *pins)
+        _fetch_inputs(session)
+    else:
+        _install(session, "-e", ".[hub]", *pins)
+        if options.inputs is None and not (CACHE / "hub").exists():
+            session.log("inputs: about 150 MB to download from the Hugging Face hub, once")
     fresh = ["--fresh"] if options.fresh else []
     answer = _ask(session, *command, "check", *which, *fresh)
     session.log(f"torch {release}: {answer}")
@@ -245,6 +252,12 @@ def _capture_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fresh", action="store_true", help="repeat captures that are on record")
     parser.add_argument(
         "--keep-env", action="store_true", help="keep the environment (5-7 GB), for nox -r"
+    )
+    parser.add_argument(
+        "--inputs",
+        type=Path,
+        metavar="DIR",
+        help="a copy of what a lane takes from the Hugging Face hub, where that is out of reach",
     )
 
 

@@ -30,6 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
             cache=options.cache,
             passages=options.passages,
             depth=options.depth,
+            copy=options.inputs,
         )
         if options.lane not in settings.lanes and settings.lane(options.lane):
             raise MatrixError(f"{options.lane} is named after options; give the lane and those")
@@ -101,6 +102,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--cache", required=True, type=Path, help="inputs, extensions, logs")
         sub.add_argument("--passages", type=int, help="how many; recorded in a lane of its own")
         sub.add_argument("--depth", choices=DEPTHS, default=DEPTHS[0], help="of the encoder")
+        sub.add_argument("--inputs", type=Path, metavar="DIR", help="a copy of what the hub has")
         if name == "check":
             sub.add_argument("--fresh", action="store_true", help="capture again in any case")
         else:

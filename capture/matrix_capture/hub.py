@@ -124,21 +124,21 @@ def _download(repository: Repository, folder: Path) -> None:
     try:
         found = api.repo_info(repository.name, timeout=_SECONDS, **which)
         for file in found.siblings or ():
-            if _is_read(file.rfilename, repository):
+            name = file.rfilename
+            if _is_read(name, repository):
                 api.hf_hub_download(
-                    repository.name, file.rfilename, local_dir=folder, etag_timeout=_SECONDS, **which
+                    repository.name, name, local_dir=folder, etag_timeout=_SECONDS, **which
                 )
     except errors.RepositoryNotFoundError:
-        why = "is not there, or not open to everybody,"
+        why = f"is not at {constants.ENDPOINT}, or not open to everybody"
     except errors.RevisionNotFoundError:
-        why = f"has no revision {repository.revision}"
+        why = f"has no revision {repository.revision} at {constants.ENDPOINT}"
     except Exception as error:  # of requests, httpx or xet: that is the library's own affair
-        why = f"cannot be fetched ({type(error).__name__})"
+        why = f"cannot be fetched from {constants.ENDPOINT} ({type(error).__name__})"
     else:
         return
     raise MatrixError(
-        f"{repository.name} {why} at {constants.ENDPOINT}; "
-        "give a copy with --inputs DIR, docs/formats.md says how it is laid out"
+        f"{repository.name} {why}; give a copy with --inputs DIR, laid out as docs/formats.md says"
     )
 
 
@@ -184,9 +184,11 @@ def _read(folder: Path, pattern: str, columns: pa.Schema) -> pa.Table:
     for file in sorted(folder.glob(pattern)):
         try:
             with pq.ParquetFile(file) as opened:
-                names = opened.schema_arrow.names
-                if absent := [name for name in columns.names if name not in names]:
-                    raise MatrixError(f"{file}: no column {', '.join(absent)} in {', '.join(names)}")
+                there = opened.schema_arrow.names
+                if absent := [name for name in columns.names if name not in there]:
+                    raise MatrixError(
+                        f"{file}: no column {', '.join(absent)}; it has {', '.join(there)}"
+                    )
                 table = opened.read(columns.names).select(columns.names).cast(columns)
             table.validate(full=True)
         except (OSError, pa.ArrowException) as error:

@@ -16,6 +16,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     depth: Depth
     checkpoint: str
     collection: tuple[str, ...]
+    config: dict[str, int]
     values: str
     extensions: str
 

@@ -18,7 +18,6 @@ import pyarrow.parquet as pq
 from matrix_capture import environment
 from matrix_capture.extensions import extensions_folder, held
 from matrix_capture.index_files import record_index
-from matrix_capture.inputs import CONFIG
 from matrix_capture.job import Event, Facts, Job
 from matrix_capture.probes import record_probes
 from matrix_capture.recorder import Recorder
@@ -91,7 +90,7 @@ class Pipeline:
         from colbert.infra import ColBERTConfig  # noqa: PLC0415
         from colbert.modeling.checkpoint import Checkpoint  # noqa: PLC0415
 
-        config = ColBERTConfig(checkpoint=self.job.checkpoint, **CONFIG)
+        config = ColBERTConfig(checkpoint=self.job.checkpoint, **self.job.config)
         with held(Path(os.environ["TORCH_EXTENSIONS_DIR"])):
             checkpoint = Checkpoint(self.job.checkpoint, colbert_config=config)
         for name, parameter in sorted(checkpoint.model.named_parameters()):
@@ -107,7 +106,7 @@ class Pipeline:
             nranks=1, root=str(self.folder), experiment="runs", avoid_fork_if_possible=True
         )
         with Run().context(run):
-            indexer = Indexer(self.job.checkpoint, config=ColBERTConfig(**CONFIG))
+            indexer = Indexer(self.job.checkpoint, config=ColBERTConfig(**self.job.config))
             if recorder is None:
                 return Path(indexer.index(name, list(collection)))
             with tapped(recorder):

@@ -19,7 +19,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from matrix_capture import environment, inputs
+from matrix_capture import environment, hub, inputs
 from matrix_capture.catalogue import Depth
 from matrix_capture.errors import MatrixError
 from matrix_capture.job import Event, Facts, Job
@@ -57,6 +57,7 @@ class Request:
     cache: Path
     passages: int | None = None
     depth: Depth = "default"
+    copy: Path | None = None
 
     @property
     def fixed(self) -> Lane:
@@ -79,7 +80,15 @@ class Request:
         return digest_path(self.data, self.lane_name, self.torch)
 
     def inputs(self) -> inputs.Inputs:
-        """The inputs, made on first use."""
+        """The inputs that the lane names.
+
+        Raises:
+            MatrixError: they cannot be had, or a copy is given of what needs none.
+        """
+        if self.fixed.inputs == "conditionalqa":
+            return hub.prepare(self.copy, self.cache, self.passages)
+        if self.copy is not None:
+            raise MatrixError(f"lane {self.lane} has embedded inputs; --inputs is not for it")
         passages = inputs.DEFAULT_PASSAGES if self.passages is None else self.passages
         return inputs.prepare(self.cache / "sources", self.cache, passages)
 
@@ -186,6 +195,7 @@ def _run(
         depth=request.depth,
         checkpoint=str(prepared.checkpoint.absolute()),
         collection=prepared.collection,
+        config=prepared.config,
         values=str((request.data / "values").absolute()),
         extensions=str((request.cache / "extensions").absolute()),
     )

@@ -22,6 +22,7 @@ class Lane(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     colbert: str
     threads: Annotated[int, msgspec.Meta(ge=1)]
     constraints: str
+    inputs: Literal["embedded", "conditionalqa"] = "embedded"
 
 
 class Tolerance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

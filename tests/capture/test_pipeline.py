@@ -24,6 +24,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pipeline]:
         depth="default",
         checkpoint="",
         collection=("one",),
+        config={},
         values=str(tmp_path / "values"),
         extensions=str(tmp_path / "extensions"),
     )

@@ -69,6 +69,7 @@ def imported(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         depth="default",
         checkpoint=str(prepared.checkpoint),
         collection=prepared.collection,
+        config=prepared.config,
         values=str(folder / "values"),
         extensions=str(cache / "extensions"),
     )
