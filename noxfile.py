@@ -7,9 +7,10 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,7 +21,9 @@ ROOT = Path(__file__).parent
 sys.path.insert(0, str(ROOT / "capture"))
 
 from matrix_capture.catalogue import DEPTHS  # noqa: E402 - found by the line above
+from matrix_capture.errors import MatrixError  # noqa: E402
 from matrix_capture.names import lane_name, lane_options, unknown_release  # noqa: E402
+from matrix_capture.revision import Revision, read_revision  # noqa: E402
 
 nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "uv|virtualenv"
@@ -36,8 +39,14 @@ CACHE = Path("_cache")  # inputs, compiled extensions, logs: may be deleted at a
 DATA = Path("_data")
 SITE = Path("_site")
 
-# A cache would keep 5 GB for every release, and what is on record is not installed again.
-NO_CACHE = {"UV_NO_CACHE": "1", "PIP_NO_CACHE_DIR": "1"}
+TREES = CACHE / "colbert"  # source trees of colbert-ai given with --colbert, each under its hash
+
+INSTALLING = {
+    # A cache would keep 5 GB for every release, and what is on record is not installed again.
+    "UV_NO_CACHE": "1",
+    "PIP_NO_CACHE_DIR": "1",
+    "GIT_TERMINAL_PROMPT": "0",  # nobody would see that git asks for a password
+}
 
 
 @nox.session(python=False, default=False)
@@ -112,21 +121,28 @@ def _capture(session: nox.Session, release: str, options: argparse.Namespace) ->
     session.log(f"torch {release}: {answer}")
     if answer.startswith("current"):
         return
-    seconds = _install_torch(session, release, lane, command, which)
+    with tempfile.TemporaryDirectory() as building:
+        colbert = _colbert_requirement(options.revision, Path(building))
+        requirements = _pipeline_requirements(release, lane, colbert)
+        seconds = _install_torch(session, release, requirements, command, which)
     if seconds is not None:
         which += ["--install-seconds", f"{seconds:.1f}"]
         _ask(session, *command, "run", *which, quiet=False)
 
 
 def _install_torch(
-    session: nox.Session, release: str, lane: dict[str, Any], command: list[str], which: list[str]
+    session: nox.Session,
+    release: str,
+    requirements: Sequence[str],
+    command: list[str],
+    which: list[str],
 ) -> float | None:
     """Install torch and colbert-ai; the seconds it took, or None when the failure is on record."""
     log = _install_log(session)
     session.log(f"torch {release}: installing, 2 to 4 GB to download; the log is {log}")
     started = time.monotonic()
     try:
-        _install_into(log, session, *_pipeline_requirements(release, lane), env=NO_CACHE)
+        _install_into(log, session, *requirements, env=INSTALLING)
     except CommandFailed:
         seconds = ["--install-seconds", f"{time.monotonic() - started:.1f}"]
         session.log(_ask(session, *command, "fail", *which, *seconds, "--log", str(log)))
@@ -217,9 +233,10 @@ def tests(session: nox.Session) -> None:
 def e2e(session: nox.Session) -> None:
     """Run the whole job on two real releases with a slice, and the tests that need torch."""
     lane = LANES[DEFAULT_LANE]
-    torch = _pipeline_requirements(DEFAULT_RELEASES[-1], lane)
+    colbert = read_revision(lane["colbert"]).requirement(TREES)
+    torch = _pipeline_requirements(DEFAULT_RELEASES[-1], lane, colbert)
     ours = ("-e", ".[compare,site]", "--group", "tests", "nox[uv]")
-    session.install(*torch, *ours, env=NO_CACHE)
+    session.install(*torch, *ours, env=INSTALLING)
     _fetch_inputs(session)
     session.run("pytest", "tests/torch", "tests/e2e", *session.posargs)
 
@@ -244,6 +261,12 @@ def _parser(session: nox.Session) -> argparse.ArgumentParser:
         choices=DEPTHS,
         default=DEPTHS[0],
         help="sublayers: inside each layer of the encoder too, recorded in a lane of its own",
+    )
+    parser.add_argument(
+        "--colbert",
+        metavar="PATH|git+URL@SHA|VERSION",
+        help="another colbert-ai than the lane's: a source tree, a commit or a release; it is "
+        "recorded in a lane of its own",
     )
     return parser
 
@@ -276,18 +299,34 @@ def _parse(
     if (options.lane if lanes else options.lane.partition("+")[0]) not in LANES:
         near = difflib.get_close_matches(options.lane, LANES, n=1, cutoff=0)
         _refuse(f"no lane {options.lane!r} in matrix.toml; the nearest is {near[0]}")
+    wanted = _pinned(options) if options.colbert is None else options.colbert
+    try:
+        options.revision = read_revision(wanted, TREES if lanes else None)
+    except (MatrixError, OSError) as error:
+        _refuse(str(error))
     return options
 
 
 def _recorded_lane(options: argparse.Namespace) -> str:
     """The lane that captures with these options are recorded in."""
-    chosen = lane_options(passages=options.passages, depth=options.depth)
+    chosen = lane_options(
+        passages=options.passages,
+        depth=options.depth,
+        colbert=options.revision.label,
+        pinned=_pinned(options),
+    )
     return lane_name(options.lane, chosen)
+
+
+def _pinned(options: argparse.Namespace) -> str:
+    """The colbert-ai that the lane pins."""
+    return str(LANES[options.lane.partition("+")[0]]["colbert"])
 
 
 def _lane_flags(options: argparse.Namespace) -> list[str]:
     """The options that make another lane, to be handed on."""
-    return [*_flag("--passages", options.passages), "--depth", options.depth]
+    flags = [*_flag("--passages", options.passages), "--depth", options.depth]
+    return [*flags, "--colbert", options.revision.argument]
 
 
 def _positive(text: str) -> int:
@@ -301,11 +340,18 @@ def _flag(name: str, value: object) -> list[str]:
     return [] if value is None else [name, str(value)]
 
 
-def _pipeline_requirements(release: str, lane: dict[str, Any]) -> tuple[str, ...]:
+def _colbert_requirement(revision: Revision, building: Path) -> str:
+    """What the installer is asked for; a build writes into a source tree, so it gets a copy."""
+    if revision.tree:
+        shutil.copytree(TREES / revision.origin, building / revision.origin)
+    return revision.requirement(building)
+
+
+def _pipeline_requirements(release: str, lane: dict[str, Any], colbert: str) -> tuple[str, ...]:
     """What the installer is asked for to run colbert-ai under a torch release."""
     return (
         f"torch=={release}",
-        f"colbert-ai[faiss-cpu]=={lane['colbert']}",
+        colbert,
         "setuptools",  # torch compiles extensions with it but did not always require it
         "--constraint",
         lane["constraints"],

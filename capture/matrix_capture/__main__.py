@@ -11,6 +11,7 @@ from matrix_capture.catalogue import DEPTHS
 from matrix_capture.errors import MatrixError
 from matrix_capture.extensions import compiler
 from matrix_capture.install_log import infrastructure, reason
+from matrix_capture.revision import read_revision
 from matrix_capture.schema import read_record
 from matrix_capture.settings import read_settings
 
@@ -31,6 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
             passages=options.passages,
             depth=options.depth,
             copy=options.inputs,
+            revision=read_revision(options.colbert) if options.colbert is not None else None,
         )
         if options.lane not in settings.lanes and settings.lane(options.lane):
             raise MatrixError(f"{options.lane} is named after options; give the lane and those")
@@ -103,6 +105,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--passages", type=int, help="how many; recorded in a lane of its own")
         sub.add_argument("--depth", choices=DEPTHS, default=DEPTHS[0], help="of the encoder")
         sub.add_argument("--inputs", type=Path, metavar="DIR", help="a copy of what the hub has")
+        sub.add_argument("--colbert", metavar="PATH|git+URL@SHA|VERSION", help="another colbert-ai")
         if name == "check":
             sub.add_argument("--fresh", action="store_true", help="capture again in any case")
         else:

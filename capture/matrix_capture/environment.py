@@ -5,10 +5,11 @@ import os
 import platform
 import re
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import blake3
+import msgspec
 
 from matrix_capture import __version__
 from matrix_capture.errors import MatrixError
@@ -47,19 +48,20 @@ def packages() -> dict[str, str]:
     """Every installed distribution, normalised name to version."""
     found = {
         re.sub(r"[-_.]+", "-", dist.name).lower(): dist.version
-        for dist in importlib.metadata.distributions()
+        # Backwards, so that of two with one name the one that is imported stays.
+        for dist in reversed([*importlib.metadata.distributions()])
         if "Name" in dist.metadata  # what an installer was killed over has none
     }
     return dict(sorted(found.items()))
 
 
-def factors(lane: Lane, installed: dict[str, str]) -> dict[str, str]:
-    """The factors the lane fixes, as found here."""
+def factors(lane: Lane, installed: dict[str, str], built: str = "") -> dict[str, str]:
+    """The factors the lane fixes, as found here; `built` is what colbert-ai was built from."""
     return {
         "device": lane.device,
         "python": ".".join(platform.python_version_tuple()[:2]),
         "threads": str(lane.threads),
-        "colbert-ai": installed.get("colbert-ai", ""),
+        "colbert-ai": f"{installed.get('colbert-ai', '')} {built}".strip(),
         **{name: installed.get(name, "") for name in _FACTORS},
     }
 
@@ -76,6 +78,21 @@ def pins(lane: Lane) -> dict[str, str]:
         raise MatrixError(f"{lane.constraints}: {error.strerror}; matrix.toml names it") from None
     pinned = re.findall(r"^([\w.-]+)==([\w.+!-]+)", constraints, re.MULTILINE)
     return {"colbert-ai": lane.colbert, **dict(pinned)}
+
+
+def colbert_origin() -> str:
+    """What the installed colbert-ai was built from: a commit or the name of a folder.
+
+    Empty for a release, and where there is none.
+    """
+    try:
+        told = importlib.metadata.distribution("colbert-ai").read_text("direct_url.json")
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+    found = msgspec.json.decode(told or "{}", type=_DirectUrl)
+    if found.vcs_info:
+        return found.vcs_info.commit_id
+    return "" if found.dir_info is None else PurePosixPath(found.url).name
 
 
 def switches(variables: Mapping[str, str]) -> dict[str, str]:
@@ -131,6 +148,18 @@ def capture_code() -> CaptureCode:
     for source in sorted(Path(__file__).parent.glob("*.py")):
         hasher.update(source.name.encode()).update(source.read_bytes())
     return CaptureCode(version=__version__, hash=hasher.hexdigest())
+
+
+class _Commit(msgspec.Struct):
+    commit_id: str
+
+
+class _DirectUrl(msgspec.Struct):
+    """What an installer notes of a package that came from no index (PEP 610)."""
+
+    url: str = ""
+    vcs_info: _Commit | None = None
+    dir_info: dict[str, bool] | None = None
 
 
 def _cpuinfo() -> dict[str, str]:

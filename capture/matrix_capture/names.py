@@ -18,10 +18,19 @@ def lane_name(lane: str, options: Mapping[str, str | int]) -> str:
     return f"{lane}+{hashlib.blake2b(payload, digest_size=4).hexdigest()}"
 
 
-def lane_options(*, passages: int | None = None, depth: str = "default") -> dict[str, str | int]:
-    """The options that set a capture apart from its lane's baseline."""
+def lane_options(
+    *, passages: int | None = None, depth: str = "default", colbert: str = "", pinned: str = ""
+) -> dict[str, str | int]:
+    """The options that set a capture apart from its lane's baseline.
+
+    `colbert` is none where it is the one that the lane pins.
+    """
     options: dict[str, str | int] = {} if passages is None else {"passages": passages}
-    return options if depth == "default" else options | {"depth": depth}
+    if depth != "default":
+        options["depth"] = depth
+    if colbert != pinned:
+        options["colbert"] = colbert
+    return options
 
 
 def unknown_release(name: str, releases: Sequence[str]) -> str:

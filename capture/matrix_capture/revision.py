@@ -12,15 +12,15 @@ from pathlib import Path
 from matrix_capture.errors import MatrixError
 
 _VERSION = re.compile(r"\d+(\.\d+)*((a|b|rc)\d+)?(\.post\d+)?(\.dev\d+)?", re.ASCII)
-_SHA = r"(?P<sha>[0-9a-f]{7,40})"
 # Neither a password nor a token fits in: the address goes into the record.
 _REMOTE = re.compile(
-    rf"git\+(https://|ssh://([\w-]+@)?)[\w-][\w.-]*(:\d+)?/[\w./~+-]+@{_SHA}", re.A
+    r"git\+(https://|ssh://(\w[\w-]*@)?)\w[\w.-]*(:\d+)?/[\w./~+-]+@(?P<sha>[0-9a-f]{7,40})",
+    re.ASCII,
 )
-_LOCAL = re.compile(rf"git\+file:///[\w./~+%-]+@{_SHA}", re.ASCII)
+_LOCAL = re.compile(r"git\+file:///[\w./~+%-]+@(?P<sha>[0-9a-f]{7,40})", re.ASCII)
 _TREE = re.compile(r"tree:(?P<hash>[0-9a-f]{32})")
 
-# What a build reads at the root of a source tree; everything else it needs is in a package.
+# What a build reads beside the packages of a source tree: what may change its result, and the rest.
 _SETTINGS = ("*.py", "*.toml", "*.cfg", "*.in", "*.txt")
 _DOCUMENTS = ("*.md", "*.rst", "LICENSE*")
 
@@ -29,8 +29,9 @@ _DOCUMENTS = ("*.md", "*.rst", "LICENSE*")
 class Revision:
     """A release of colbert-ai, a commit of its repository, or a source tree.
 
-    `label` is its name in records, which hold no path; `argument` says the same on a command line.
-    `origin` is the commit, or the hash of the source tree; empty for a release.
+    `label` is its name in records, which hold no path of a machine: a version, `git+URL@SHA` or
+    `tree:<hash>`. `argument` says the same on a command line. `origin` is the commit, or the hash
+    of the source tree; empty for a release.
     """
 
     label: str
@@ -38,66 +39,51 @@ class Revision:
     origin: str = ""
 
     @property
-    def release(self) -> str | None:
-        """The version, where that alone says what it is."""
-        return None if self.origin else self.label
+    def tree(self) -> bool:
+        """Whether it is a source tree."""
+        return _TREE.fullmatch(self.label) is not None
 
-    def requirement(self, folder: Path) -> str:
-        """What an installer is asked for; a source tree is looked for by its hash in `folder`."""
+    def built(self, origin: str) -> str:
+        """What was built, once `origin` is installed: a commit at its full length; no release."""
+        return self.label.removesuffix(self.origin) + (origin or self.origin) if self.origin else ""
+
+    def requirement(self, trees: Path) -> str:
+        """What an installer is asked for; a source tree is `trees/<its hash>`."""
         if not self.origin:
             return f"colbert-ai[faiss-cpu]=={self.label}"
-        where = self.argument
-        if _TREE.fullmatch(self.label):
-            where = (folder / self.origin).absolute().as_uri()
+        where = (trees / self.origin).absolute().as_uri() if self.tree else self.argument
         return f"colbert-ai[faiss-cpu] @ {where}"
 
 
-def read_revision(text: str) -> Revision:
+def read_revision(text: str, trees: Path | None = None) -> Revision:
     """What `--colbert` asks for: a version, `git+URL@SHA`, or the folder of a source tree.
+
+    With `trees`, a source tree is copied to `trees/<its hash>`, where no edit reaches it any more;
+    from then on `tree:<its hash>` names it.
 
     Raises:
         MatrixError: it is none of those.
     """
     if _VERSION.fullmatch(text):
         return Revision(label=text, argument=text)
-    if tree := _TREE.fullmatch(text):
-        return Revision(label=text, argument=text, origin=tree["hash"])
     if found := _REMOTE.fullmatch(text):
         return Revision(label=text, argument=text, origin=found["sha"])
     if found := _LOCAL.fullmatch(text):
         return Revision(label=f"git+file@{found['sha']}", argument=text, origin=found["sha"])
     if text.startswith("git+"):
         raise MatrixError(
-            f"--colbert {text!r}: expected git+https://HOST/PATH@SHA (or git+ssh, git+file) without "
-            "a password, and a commit of at least 7 hex digits, because a branch moves"
+            "--colbert git+...: expected git+https://HOST/PATH@SHA (or git+ssh, git+file), without "
+            "a password, and at least 7 hex digits of a commit, because a branch moves"
         )
-    tree_hash = _hash(_source_tree(text))
-    return Revision(label=f"tree:{tree_hash}", argument=f"tree:{tree_hash}", origin=tree_hash)
-
-
-def keep_tree(text: str, trees: Path) -> Revision:
-    """Copy the source tree in folder `text` below `trees`, where no edit reaches it.
-
-    Raises:
-        MatrixError: the folder is no source tree of colbert-ai.
-    """
+    if found := _TREE.fullmatch(text):
+        if trees and not (trees / found["hash"]).is_dir():
+            raise MatrixError(
+                f"--colbert {text} is not in {trees}; give the folder it is made from"
+            )
+        return Revision(label=text, argument=text, origin=found["hash"])
     folder = _source_tree(text)
-    trees.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".", dir=trees) as scratch:
-        copy = Path(scratch) / "tree"
-        for name in (*_files(folder), *_documents(folder)):
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(folder / name, copy / name)
-        # Of the copy: somebody may be editing the folder.
-        kept = read_revision(str(copy))
-        shutil.rmtree(trees / kept.origin, ignore_errors=True)
-        copy.rename(trees / kept.origin)
-    return kept
-
-
-def is_tree(text: str) -> bool:
-    """Whether `--colbert` names a folder, and nothing that an installer could fetch."""
-    return not any(known.fullmatch(text) for known in (_VERSION, _TREE, _REMOTE, _LOCAL))
+    origin = _keep(folder, trees) if trees else _hash(folder)
+    return Revision(label=f"tree:{origin}", argument=f"tree:{origin}", origin=origin)
 
 
 def _source_tree(text: str) -> Path:
@@ -105,14 +91,14 @@ def _source_tree(text: str) -> Path:
     try:
         found = bool(text) and folder.is_dir()
         built = any((folder / name).is_file() for name in ("setup.py", "pyproject.toml"))
-        holds = (folder / "colbert" / "__init__.py").is_file()
+        held = (folder / "colbert" / "__init__.py").is_file()
     except OSError as error:
         raise MatrixError(f"--colbert {text!r}: {error.strerror}") from None
     if not found:
         raise MatrixError(
             f"--colbert {text!r} is neither a version (0.2.21), nor git+URL@SHA, nor a folder"
         )
-    if not (built and holds):
+    if not (built and held):
         raise MatrixError(
             f"--colbert {text!r} is no source tree of colbert-ai: it needs setup.py or "
             "pyproject.toml beside the package colbert"
@@ -120,8 +106,23 @@ def _source_tree(text: str) -> Path:
     return folder
 
 
+def _keep(folder: Path, trees: Path) -> str:
+    """Copy a source tree; returns the hash of the copy, since the original may be edited by now."""
+    trees.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".", dir=trees) as scratch:
+        copy = Path(scratch) / "tree"
+        documents = (path.name for pattern in _DOCUMENTS for path in folder.glob(pattern))
+        for name in (*_files(folder), *documents):
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(folder / name, copy / name)
+        kept = trees / _hash(copy)
+        shutil.rmtree(kept, ignore_errors=True)
+        copy.rename(kept)
+    return kept.name
+
+
 def _hash(folder: Path) -> str:
-    """Hash of the names and contents of all files that shape what the tree does."""
+    """Hash of the names and contents of the files that shape what a source tree does."""
     hasher = hashlib.blake2b(digest_size=16)
     for name in _files(folder):
         content = (folder / name).read_bytes()
@@ -131,31 +132,27 @@ def _hash(folder: Path) -> str:
 
 
 def _files(folder: Path) -> list[str]:
-    """Every file that a build of this tree takes in, in the order of their names.
+    """The files that shape what a source tree does, in the order of their names.
 
     Raises:
         MatrixError: one of them is a link, or no file at all.
     """
-    found = {path for pattern in _SETTINGS for path in folder.glob(pattern)}
+    found = [path for pattern in _SETTINGS for path in folder.glob(pattern)]
     for package in folder.iterdir():
         if (package / "__init__.py").is_file():
-            found |= set(_walk(package))
-    names = {path.relative_to(folder).as_posix(): path for path in found}
-    for name, path in sorted(names.items()):
+            found += _walk(package)
+    for path in found:
         if path.is_symlink() or not path.is_file():
-            raise MatrixError(f"--colbert {str(folder)!r}: {name} is no plain file; replace it")
-    return sorted(names)
-
-
-def _documents(folder: Path) -> list[str]:
-    """What a build may read, but nothing that it makes depends on."""
-    found = (path for pattern in _DOCUMENTS for path in folder.glob(pattern))
-    return sorted(path.name for path in found if path.is_file())
+            name = path.relative_to(folder)
+            raise MatrixError(f"--colbert {str(folder)!r}: {str(name)!r} is not a plain file")
+    return sorted(path.relative_to(folder).as_posix() for path in found)
 
 
 def _walk(package: Path) -> Iterator[Path]:
+    """Every file of a package, and every link to a folder, which is not followed."""
     for folder, folders, files in os.walk(package):
         folders[:] = [name for name in folders if name != "__pycache__" and name[0] != "."]
-        # A link to a folder is not walked into; it is told like a link to a file.
-        links = [name for name in folders if (Path(folder) / name).is_symlink()]
-        yield from (Path(folder) / name for name in (*files, *links) if name[0] != ".")
+        for name in (*files, *folders):
+            path = Path(folder, name)
+            if name[0] != "." and (path.is_symlink() or name in files):
+                yield path

@@ -25,6 +25,7 @@ from matrix_capture.errors import MatrixError
 from matrix_capture.job import Event, Facts, Job
 from matrix_capture.names import lane_name, lane_options
 from matrix_capture.progress import Progress
+from matrix_capture.revision import Revision, read_revision
 from matrix_capture.schema import (
     COLUMNS,
     SCHEMA_VERSION,
@@ -58,6 +59,7 @@ class Request:
     passages: int | None = None
     depth: Depth = "default"
     copy: Path | None = None
+    revision: Revision | None = None
 
     @property
     def fixed(self) -> Lane:
@@ -67,7 +69,25 @@ class Request:
     @property
     def options(self) -> dict[str, str | int]:
         """The options that set this capture apart from its lane's baseline."""
-        return lane_options(passages=self.passages, depth=self.depth)
+        return lane_options(
+            passages=self.passages,
+            depth=self.depth,
+            colbert=self.colbert.label,
+            pinned=self.fixed.colbert,
+        )
+
+    @property
+    def colbert(self) -> Revision:
+        """The colbert-ai to run: the lane's, unless another was asked for."""
+        return self.revision or read_revision(self.fixed.colbert)
+
+    @property
+    def pins(self) -> dict[str, str]:
+        """The version of each package that must be installed; a build of colbert-ai has any."""
+        pins = environment.pins(self.fixed) | {"colbert-ai": self.colbert.label}
+        if self.colbert.origin:
+            del pins["colbert-ai"]
+        return pins
 
     @property
     def lane_name(self) -> str:
@@ -110,7 +130,7 @@ def stale(request: Request) -> str | None:
     # A release that was not installed has few of the packages.
     moved = [
         f"{name} {version}"
-        for name, version in environment.pins(request.fixed).items()
+        for name, version in request.pins.items()
         if record.packages.get(name, version) != version
     ]
     reasons = {
@@ -123,7 +143,12 @@ def stale(request: Request) -> str | None:
 
 
 def capture(request: Request, install_seconds: float) -> Path:
-    """Run the pipeline in this environment and record what it made; returns the digest file."""
+    """Run the pipeline in this environment and record what it made; returns the digest file.
+
+    Raises:
+        MatrixError: this environment has another colbert-ai, or the surroundings failed.
+    """
+    _check_colbert(request)
     started = datetime.datetime.now(datetime.UTC)
     # As it is now: an edit while the capture runs must make it stale.
     code = environment.capture_code()
@@ -183,51 +208,7 @@ def log_path(request: Request) -> Path:
     return request.cache / "logs" / request.lane_name / f"torch-{request.torch}.log"
 
 
-def _run(
-    request: Request, prepared: inputs.Inputs, repeat: int, folder: Path, progress: Progress
-) -> list[Event]:
-    """Run the pipeline once in a process of its own, showing its stages as they pass."""
-    job = Job(
-        torch=request.torch,
-        repeat=repeat,
-        threads=request.fixed.threads,
-        device=request.fixed.device,
-        depth=request.depth,
-        checkpoint=str(prepared.checkpoint.absolute()),
-        collection=prepared.collection,
-        config=prepared.config,
-        values=str((request.data / "values").absolute()),
-        extensions=str((request.cache / "extensions").absolute()),
-    )
-    (folder / "job.json").write_bytes(msgspec.json.encode(job))
-    log = log_path(request)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab" if repeat else "wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "matrix_capture.pipeline", str(folder)],
-            cwd=folder,
-            env=_environment(request.fixed),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            while process.poll() is None:
-                progress.show(_events(folder))
-                time.sleep(_POLL_SECONDS)
-        finally:
-            process.kill()
-            process.wait()
-    events = _events(folder)
-    progress.show(events)
-    if _died(events, process.returncode):
-        events.append(_crash(events, process.returncode))
-        progress.show(events)
-    progress.end_run()
-    return events
-
-
-def _environment(lane: Lane) -> dict[str, str]:
+def variables(lane: Lane) -> dict[str, str]:
     """The variables that the pipeline runs under."""
     threads = str(lane.threads)
     fixed = {
@@ -248,6 +229,69 @@ def _environment(lane: Lane) -> dict[str, str]:
     if lane.device == "cpu":
         fixed["CUDA_VISIBLE_DEVICES"] = ""
     return {**os.environ, **fixed}
+
+
+def _check_colbert(request: Request) -> None:
+    """Refuse an environment kept from a capture of another colbert-ai."""
+    version = environment.packages().get("colbert-ai")
+    if version is None:
+        return
+    wanted, origin = request.colbert, environment.colbert_origin()
+    same = origin.startswith(wanted.origin) if wanted.origin else version == wanted.label
+    if not same or bool(origin) != bool(wanted.origin):
+        found = f"{version} built from {origin}" if origin else version
+        raise MatrixError(
+            f"this environment has colbert-ai {found}, but {wanted.label} is wanted; "
+            "make the environment anew"
+        )
+
+
+def job(request: Request, prepared: inputs.Inputs, repeat: int) -> Job:
+    """What one run of the pipeline is to do."""
+    return Job(
+        torch=request.torch,
+        repeat=repeat,
+        threads=request.fixed.threads,
+        device=request.fixed.device,
+        depth=request.depth,
+        checkpoint=str(prepared.checkpoint.absolute()),
+        collection=prepared.collection,
+        config=prepared.config,
+        values=str((request.data / "values").absolute()),
+        extensions=str((request.cache / "extensions").absolute()),
+    )
+
+
+def _run(
+    request: Request, prepared: inputs.Inputs, repeat: int, folder: Path, progress: Progress
+) -> list[Event]:
+    """Run the pipeline once in a process of its own, showing its stages as they pass."""
+    (folder / "job.json").write_bytes(msgspec.json.encode(job(request, prepared, repeat)))
+    log = log_path(request)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab" if repeat else "wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "matrix_capture.pipeline", str(folder)],
+            cwd=folder,
+            env=variables(request.fixed),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            while process.poll() is None:
+                progress.show(_events(folder))
+                time.sleep(_POLL_SECONDS)
+        finally:
+            process.kill()
+            process.wait()
+    events = _events(folder)
+    progress.show(events)
+    if _died(events, process.returncode):
+        events.append(_crash(events, process.returncode))
+        progress.show(events)
+    progress.end_run()
+    return events
 
 
 def _events(folder: Path) -> list[Event]:
@@ -330,6 +374,7 @@ def _record(
     lane = request.fixed
     machine = environment.host()
     installed = environment.packages()
+    origin = environment.colbert_origin()
     return Record(
         schema_version=SCHEMA_VERSION,
         lane=request.lane_name,
@@ -338,9 +383,9 @@ def _record(
         status=status,
         packages=installed,
         host={**machine, **(facts.host if facts else {})},
-        environ=environment.switches(_environment(lane)),
+        environ=environment.switches(variables(lane)),
         inputs=prepared.hashes,
-        factors=environment.factors(lane, installed),
+        factors=environment.factors(lane, installed, request.colbert.built(origin)),
         fingerprint=environment.fingerprint(machine, lane.threads),
         capture_code=code,
         started=started.isoformat(timespec="seconds"),

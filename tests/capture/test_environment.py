@@ -10,6 +10,7 @@ from matrix_capture import __version__, environment
 from matrix_capture.environment import (
     SWITCHES,
     capture_code,
+    colbert_origin,
     factors,
     fingerprint,
     host,
@@ -25,10 +26,11 @@ ROOT = Path(__file__).parents[2]
 LANE = read_settings(ROOT / "matrix.toml").lane("cpu-pinned")
 
 
-def distribution(folder: Path, name: str, version: str) -> None:
+def distribution(folder: Path, name: str, version: str) -> Path:
     info = folder / f"{name}-{version}.dist-info"
-    info.mkdir()
+    info.mkdir(parents=True)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    return info
 
 
 # Packages.
@@ -53,12 +55,61 @@ def test_what_a_killed_installer_left_is_no_package(
     assert "half" not in packages()
 
 
+def test_of_two_of_one_name_the_one_that_is_imported_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder, version in (("second", "2.0"), ("first", "1.0")):
+        distribution(tmp_path / folder, "some", version)
+        monkeypatch.syspath_prepend(str(tmp_path / folder))
+    assert packages()["some"] == "1.0"
+
+
+@pytest.mark.parametrize(
+    ("direct_url", "origin"),
+    [
+        (None, ""),
+        ({"url": "https://example.org/colbert_ai.whl", "archive_info": {}}, ""),
+        ({"url": "file:///cache/0a1b", "dir_info": {}}, "0a1b"),
+        ({"url": "file:///home/me/ColBERT", "dir_info": {"editable": True}}, "ColBERT"),
+        (
+            {
+                "url": "https://github.com/x/ColBERT",
+                "vcs_info": {
+                    "vcs": "git",
+                    "requested_revision": "501c29d",
+                    "commit_id": "501c29d0",
+                },
+            },
+            "501c29d0",
+        ),
+    ],
+)
+def test_what_colbert_was_built_from(
+    direct_url: dict[str, Any] | None,
+    origin: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    info = distribution(tmp_path, "colbert_ai", "0.2.22")
+    if direct_url:
+        (info / "direct_url.json").write_bytes(msgspec.json.encode(direct_url))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert colbert_origin() == origin
+
+
+def test_without_colbert_there_is_nothing_it_was_built_from() -> None:
+    assert colbert_origin() == ""
+
+
 def test_the_factors_of_a_lane_as_found_here() -> None:
     found = factors(LANE, {"colbert-ai": "0.2.22", "numpy": "1.26.4", "torch": "2.8.0"})
     assert (found["device"], found["threads"]) == ("cpu", "2")
     assert (found["colbert-ai"], found["numpy"], found["transformers"]) == ("0.2.22", "1.26.4", "")
     assert "torch" not in found
     assert all(isinstance(value, str) for value in found.values())
+    built = factors(LANE, {"colbert-ai": "0.2.22"}, "tree:0a1b")
+    assert built["colbert-ai"] == "0.2.22 tree:0a1b"
+    assert factors(LANE, {}, "tree:0a1b")["colbert-ai"] == "tree:0a1b"
 
 
 def test_the_pins_of_a_lane(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,6 +124,12 @@ def test_pins_that_cannot_be_read(tmp_path: Path) -> None:
     lane: Lane = msgspec.structs.replace(LANE, constraints=str(tmp_path / "none.txt"))
     with pytest.raises(MatrixError, match=r"none\.txt: No such file"):
         pins(lane)
+
+
+def test_no_lane_pins_colbert_where_an_option_could_not_move_it() -> None:
+    for name, lane in read_settings(ROOT / "matrix.toml").lanes.items():
+        constraints = (ROOT / lane.constraints).read_text(encoding="utf-8")
+        assert "colbert" not in constraints.lower(), name
 
 
 # Variables.

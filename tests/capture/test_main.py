@@ -55,7 +55,9 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -
         main([name, "--help"])
     told = capsys.readouterr().out
     assert caught.value.code == 0
-    assert all(option in told for option in ("--torch", "--lane", "--data", "--passages"))
+    assert all(
+        option in told for option in ("--torch", "--lane", "--data", "--passages", "--colbert")
+    )
 
 
 @pytest.mark.parametrize("words", [[], ["chek"], ["check"], ["run", "--torch", "2.8.0"]])
@@ -76,6 +78,12 @@ def test_bad_usage_is_status_2(words: list[str], capsys: pytest.CaptureFixture[s
         ({"torch": "2.8.7"}, "no torch release '2.8.7' in matrix.toml; the nearest is 2.8.0"),
         ({"lane": "cpu-pined"}, "no lane 'cpu-pined' in matrix.toml; it has cpu-pinned"),
         ({"lane": "cpu-pinned+01234567"}, "cpu-pinned+01234567 is named after options"),
+        (
+            {"colbert": "main"},
+            "--colbert 'main' is neither a version (0.2.21), nor git+URL@SHA, nor",
+        ),
+        ({"colbert": "git+https://example.org/x@main"}, "--colbert git+...: expected git+https:"),
+        ({"colbert": "tests"}, "--colbert 'tests' is no source tree of colbert-ai: it needs"),
         ({"passages": "0"}, "a collection has at least one passage, not 0; choose another"),
         ({"passages": "-5"}, "a collection has at least one passage, not -5; choose another"),
         ({"passages": "99999"}, "networkx has 96 passages, fewer than 99999; choose another"),
@@ -94,6 +102,15 @@ def test_bad_input_is_one_line(
     assert main(arguments(name, sources, *more, **changed)) == 2
     assert error(capsys).startswith(expected)
     assert written(sources) == []
+
+
+def test_another_colbert_is_recorded_in_a_lane_of_its_own(sources: Path) -> None:
+    assert main(arguments("run", sources)) == 0
+    assert main(arguments("run", sources, colbert="0.2.22")) == 0
+    assert len(written(sources)) == 2  # the second is the first one's lane, which kept a copy
+    assert main(arguments("run", sources, colbert="0.2.21")) == 0
+    (older,) = [path for path in written(sources) if read_record(path).options.get("colbert")]
+    assert read_record(older).options == {"passages": 8, "colbert": "0.2.21"}
 
 
 def test_outside_the_repository_it_says_where_to_stand(

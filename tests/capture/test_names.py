@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from matrix_capture.names import lane_name, unknown_release, version_numbers
+from matrix_capture.names import lane_name, lane_options, unknown_release, version_numbers
 
 
 def test_without_options_the_lane_is_itself() -> None:
@@ -13,6 +13,15 @@ def test_options_make_a_lane_of_their_own() -> None:
     # Written out: a name that moved would orphan every record below the old one.
     assert lane_name("cpu-pinned", {"passages": 64}) == "cpu-pinned+513d7c5b"
     assert re.fullmatch(r"x\+[0-9a-f]{8}", lane_name("x", {"depth": "deep"}))
+
+
+def test_only_what_differs_from_the_lane_is_an_option() -> None:
+    assert lane_options(colbert="0.2.22", pinned="0.2.22") == {}
+    assert lane_options(passages=64, depth="default") == {"passages": 64}
+    assert lane_options(depth="sublayers", colbert="0.2.21", pinned="0.2.22") == {
+        "depth": "sublayers",
+        "colbert": "0.2.21",
+    }
 
 
 def test_the_order_of_the_options_does_not_matter() -> None:

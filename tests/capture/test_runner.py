@@ -1,5 +1,6 @@
 """Captures where torch is absent or broken; whole ones are tested where torch is."""
 
+import dataclasses
 import os
 import tempfile
 import textwrap
@@ -13,6 +14,7 @@ import pytest
 
 from matrix_capture import environment, runner
 from matrix_capture.errors import MatrixError
+from matrix_capture.revision import Revision, read_revision
 from matrix_capture.runner import Request, capture, log_path, record_failed_install, stale
 from matrix_capture.schema import (
     STAGES,
@@ -28,6 +30,8 @@ from matrix_capture.settings import read_settings
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = read_settings(ROOT / "matrix.toml")
+COMMIT = read_revision("git+https://example.org/ColBERT@501c29d")
+TREE = read_revision(f"tree:{'0a' * 16}")
 
 
 @pytest.fixture
@@ -201,6 +205,75 @@ def test_options_make_a_lane_of_their_own(request_: Request) -> None:
     assert log_path(baseline) != log_path(request_)
 
 
+# Which colbert-ai.
+
+
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+    """Puts a colbert-ai of that version and origin into the environment."""
+
+    def install(version: str, origin: str) -> None:
+        monkeypatch.setattr(environment, "packages", lambda: {"colbert-ai": version})
+        monkeypatch.setattr(environment, "colbert_origin", lambda: origin)
+
+    return install
+
+
+@pytest.mark.parametrize(
+    ("revision", "found", "ran"),
+    [
+        (None, ("0.2.22", ""), "0.2.22"),
+        (read_revision("0.2.21"), ("0.2.21", ""), "0.2.21"),
+        (COMMIT, ("0.2.23", "501c29dff"), "0.2.23 git+https://example.org/ColBERT@501c29dff"),
+        (TREE, ("0.2.22", TREE.origin), f"0.2.22 {TREE.label}"),
+    ],
+)
+def test_the_record_says_which_colbert_ran(
+    revision: Revision | None,
+    found: tuple[str, str],
+    ran: str,
+    request_: Request,
+    installed: Callable[[str, str], None],
+) -> None:
+    installed(*found)
+    record = read_record(capture(dataclasses.replace(request_, revision=revision), 0.0))
+    assert record.factors["colbert-ai"] == ran
+    assert record.options.get("colbert") == (revision.label if revision else None)
+
+
+@pytest.mark.parametrize(
+    ("revision", "found"),
+    [
+        (None, ("0.2.21", "")),
+        (None, ("0.2.22", "ColBERT")),
+        (read_revision("0.2.21"), ("0.2.22", "")),
+        (read_revision("0.2.22"), ("0.2.22", TREE.origin)),
+        (COMMIT, ("0.2.22", "")),
+        (COMMIT, ("0.2.22", "ffffffff")),
+        (COMMIT, ("0.2.22", TREE.origin)),
+        (TREE, ("0.2.22", "")),
+        (TREE, ("0.2.22", "0b" * 16)),
+    ],
+)
+def test_an_environment_with_another_colbert_is_refused(
+    revision: Revision | None,
+    found: tuple[str, str],
+    request_: Request,
+    installed: Callable[[str, str], None],
+) -> None:
+    installed(*found)
+    request = dataclasses.replace(request_, revision=revision)
+    with pytest.raises(MatrixError, match=f"this environment has colbert-ai {found[0]}"):
+        capture(request, 0.0)
+    assert not request.path.exists()
+
+
+def test_a_commit_that_was_not_installed_is_told_as_it_was_asked_for(request_: Request) -> None:
+    request = dataclasses.replace(request_, revision=COMMIT)
+    record = read_record(record_failed_install(request, 0.0, "no"))
+    assert record.factors["colbert-ai"] == COMMIT.label
+
+
 # Interruptions.
 
 
@@ -279,6 +352,26 @@ def test_a_stale_record_says_why(changes: dict[str, Any], reason: str, request_:
     assert stale(request_) == reason
 
 
+def test_a_release_asked_for_takes_the_place_of_the_lanes(request_: Request) -> None:
+    older = dataclasses.replace(request_, revision=read_revision("0.2.21"))
+    assert older.options == {"passages": 8, "colbert": "0.2.21"}
+    recorded(older, packages={**PACKAGES, "colbert-ai": "0.2.21"})
+    assert stale(older) is None
+    recorded(older, packages=PACKAGES)
+    assert stale(older) == "the lane has colbert-ai 0.2.21 now"
+
+
+def test_the_lanes_own_release_is_no_option(request_: Request) -> None:
+    same = dataclasses.replace(request_, revision=read_revision("0.2.22"))
+    assert (same.options, same.lane_name) == (request_.options, request_.lane_name)
+
+
+def test_a_commit_may_call_itself_any_version(request_: Request) -> None:
+    built = dataclasses.replace(request_, revision=COMMIT)
+    recorded(built, packages={**PACKAGES, "colbert-ai": "0.2.99"})
+    assert stale(built) is None
+
+
 def test_another_passage_makes_it_stale(request_: Request) -> None:
     recorded(request_, packages=PACKAGES)
     module = request_.cache / "sources" / "networkx" / "module0.py"
@@ -310,9 +403,9 @@ def test_a_pipeline_runs_under_the_threads_of_the_lane(monkeypatch: pytest.Monke
     monkeypatch.setenv("OMP_NUM_THREADS", "64")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     lane = SETTINGS.lane("cpu-pinned")
-    found = runner._environment(lane)
+    found = runner.variables(lane)
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     assert {found[name] for name in names} == {"2"}
     assert found["CUDA_VISIBLE_DEVICES"] == ""
     on_gpu = msgspec.structs.replace(lane, device="cuda")
-    assert runner._environment(on_gpu)["CUDA_VISIBLE_DEVICES"] == "0"
+    assert runner.variables(on_gpu)["CUDA_VISIBLE_DEVICES"] == "0"
