@@ -19,6 +19,7 @@ from matrix_capture import environment
 from matrix_capture.extensions import extensions_folder, held
 from matrix_capture.index_files import record_index
 from matrix_capture.job import Event, Facts, Job
+from matrix_capture.launch import configured, in_this_process
 from matrix_capture.probes import record_probes
 from matrix_capture.recorder import Recorder
 from matrix_capture.schema import Observer
@@ -90,7 +91,7 @@ class Pipeline:
         from colbert.infra import ColBERTConfig  # noqa: PLC0415
         from colbert.modeling.checkpoint import Checkpoint  # noqa: PLC0415
 
-        config = ColBERTConfig(checkpoint=self.job.checkpoint, **self.job.config)
+        config = configured(ColBERTConfig, checkpoint=self.job.checkpoint, **self.job.config)
         with held(Path(os.environ["TORCH_EXTENSIONS_DIR"])):
             checkpoint = Checkpoint(self.job.checkpoint, colbert_config=config)
         for name, parameter in sorted(checkpoint.model.named_parameters()):
@@ -102,11 +103,16 @@ class Pipeline:
         from colbert.infra import ColBERTConfig, Run, RunConfig  # noqa: PLC0415
 
         # In RunConfig, not in ColBERTConfig where it is overwritten: the taps live in this process.
-        run = RunConfig(
-            nranks=1, root=str(self.folder), experiment="runs", avoid_fork_if_possible=True
+        run = configured(
+            RunConfig,
+            nranks=1,
+            root=str(self.folder),
+            experiment="runs",
+            avoid_fork_if_possible=True,
         )
-        with Run().context(run):
-            indexer = Indexer(self.job.checkpoint, config=ColBERTConfig(**self.job.config))
+        config = configured(ColBERTConfig, **self.job.config)
+        with Run().context(run), in_this_process():
+            indexer = Indexer(self.job.checkpoint, config=config)
             if recorder is None:
                 return Path(indexer.index(name, list(collection)))
             with tapped(recorder):
