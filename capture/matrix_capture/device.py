@@ -12,7 +12,7 @@ LARGEST = 32 * 2**20
 """Bytes of the largest tensor that is taken: what one worker's page-locked memory holds."""
 
 _WORKERS = max(2, min(6, (os.cpu_count() or 2) - 1))
-_IN_FLIGHT = 512 * 2**20  # bytes of copies that wait on the device
+_IN_FLIGHT = 192 * 2**20  # bytes of copies that wait on the device
 
 Result = TypeVar("Result")
 

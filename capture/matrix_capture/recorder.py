@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -12,6 +12,7 @@ import pyarrow as pa
 from matrix_capture.catalogue import BY_NAME, Artifact, Depth, Device, expected
 from matrix_capture.device import LARGEST, Copies
 from matrix_capture.digest import (
+    Figures,
     Snapshot,
     block_hashes,
     content_hash,
@@ -23,6 +24,9 @@ from matrix_capture.schema import COLUMNS
 from matrix_capture.values import ValueStore
 
 _BATCH = 1024  # rows that wait as Python objects, which take ten times the memory of columns
+
+_WORTH_SHARING = 2**19  # bytes, below which a second thread costs more than it saves
+_BESIDE = ThreadPoolExecutor(thread_name_prefix="count")
 
 _Row = dict[str, Any]
 
@@ -129,15 +133,22 @@ def _leaves_at_once(entry: Artifact, value: Any) -> bool:
     return plain and entry.order == "none" and value.numel() * value.element_size() <= LARGEST
 
 
+def _counted(snap: Snapshot, *, statistics: bool) -> tuple[list[bytes], Figures]:
+    return block_hashes(snap), figures(snap, statistics=statistics)
+
+
 def _measured(
     entry: Artifact, store: ValueStore | None, snap: Snapshot, key: Snapshot | None = None
 ) -> _Row:
     """The columns of a row that follow from the value."""
-    digest = content_hash(snap)
     kept = entry.keep == "always"
+    if snap.data.nbytes < _WORTH_SHARING:
+        digest, (blocks, counted) = content_hash(snap), _counted(snap, statistics=kept)
+    else:
+        beside = _BESIDE.submit(_counted, snap, statistics=kept)
+        digest, (blocks, counted) = content_hash(snap), beside.result()
     if kept and store is not None:
         store.put(snap, digest)
-    counted = figures(snap, statistics=kept)
     return {
         "dtype": snap.dtype,
         "shape": list(snap.shape),
@@ -146,7 +157,7 @@ def _measured(
         "nbytes": snap.data.nbytes,
         "digest": digest,
         "multiset": None if entry.order == "none" else multiset_hash(snap, entry.order, key),
-        "blocks": block_hashes(snap),
+        "blocks": blocks,
         "block_rows": snap.block_rows,
         "stored": kept and store is not None,
         "nan": counted.nan,

@@ -1,0 +1,359 @@
+"""`python -m matrix_capture.bench`: what a capture costs, as ratios within one run.
+
+The pipeline runs without taps, with them, and with what people did before: `torch.save` at the very
+same points. Variants take turns, so that a machine that slows down slows all of them down.
+"""
+
+import argparse
+import gc
+import multiprocessing
+import os
+import resource
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow.parquet as pq
+
+from matrix_capture import runner
+from matrix_capture.catalogue import Depth, Device
+from matrix_capture.digest import block_hashes, content_hash, figures, snapshot
+from matrix_capture.errors import MatrixError
+from matrix_capture.job import Job
+from matrix_capture.pipeline import Pipeline
+from matrix_capture.recorder import Recorder
+from matrix_capture.settings import read_settings
+from matrix_capture.values import ValueStore
+
+_LARGE = 2**28  # bytes of the tensor whose digest is timed: several times any cache
+_VARIANTS = ("plain", "default", "sublayers", "torch.save")
+
+
+class Measurement(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of the bench: what was measured, against what, and whether that holds its bar.
+
+    `ratio` is `ours` over `reference`; `bar` is the largest that holds, or the smallest where the
+    name says "at least".
+    """
+
+    name: str
+    unit: str
+    ours: float
+    reference: float
+    ratio: float
+    bar: float
+    holds: bool
+
+
+class Saver(Recorder):
+    """Does what people did before: every value goes to a file of its own by `torch.save`."""
+
+    def __init__(self, folder: Path, device: Device) -> None:
+        super().__init__(device=device)
+        self._folder = folder
+        self._saved = 0
+
+    def record(self, artifact: str, value: Any, part: str = "", key: Any = None) -> None:
+        """Save a value as it is now."""
+        import torch  # noqa: PLC0415 - only a pipeline has torch
+
+        torch.save(value, self._folder / f"{self._saved}.pt")
+        self._saved += 1
+
+
+class _Clock:
+    """Adds up the seconds that a recorder keeps the pipeline waiting."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.seconds = 0.0
+        self._record = recorder.record
+        recorder.record = self._timed  # type: ignore[method-assign]
+
+    def _timed(self, *arguments: Any, **named: Any) -> None:
+        started = time.perf_counter()
+        self._record(*arguments, **named)
+        self.seconds += time.perf_counter() - started
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """One indexing of the collection: wall seconds, and what the taps took, saw and wrote.
+
+    `seconds` are those of the whole run, `taps` those of the recording alone.
+    """
+
+    seconds: float
+    taps: float = 0.0
+    tensors: int = 0
+    digested: int = 0
+    written: int = 0
+
+
+def costs(job: Job, rounds: int) -> list[Measurement]:
+    """Wall time and bytes written of the pipeline with taps, against without and `torch.save`."""
+    with tempfile.TemporaryDirectory(prefix="colbert-matrix-") as scratch:
+        pipeline = _loaded(job, Path(scratch))
+        _index(pipeline, "plain")  # what is slow only once
+        runs: dict[str, list[Run]] = {variant: [] for variant in _VARIANTS}
+        for turn in range(rounds):
+            for place in range(len(_VARIANTS)):
+                variant = _VARIANTS[(place + turn) % len(_VARIANTS)]
+                run = _index(pipeline, variant)
+                runs[variant].append(run)
+                _say(
+                    f"round {turn + 1}: {variant:10} {run.seconds:6.1f} s, {run.taps:5.2f} in taps"
+                )
+    plain = statistics.median(run.seconds for run in runs["plain"])
+    added = {
+        variant: statistics.median(
+            run.seconds - base.seconds for run, base in zip(found, runs["plain"], strict=True)
+        )
+        for variant, found in runs.items()
+    }
+    on_gpu = job.device == "cuda"
+    last = {variant: found[-1] for variant, found in runs.items()}
+    _say(
+        f"{last['default'].tensors} tensors of {last['default'].digested / 1e9:.2f} GB at the "
+        f"default depth, {last['sublayers'].tensors} of {last['sublayers'].digested / 1e9:.2f} GB "
+        "with sublayers"
+    )
+    return [
+        _at_most(
+            "added wall time, default depth", "s", added["default"], plain, 0.05 if on_gpu else 0.03
+        ),
+        _at_most("added wall time, sublayers", "s", added["sublayers"], plain, 0.10),
+        _at_most(
+            "added wall time against torch.save", "s", added["default"], added["torch.save"], 0.1
+        ),
+        _at_most(
+            "bytes written against torch.save",
+            "MB",
+            last["default"].written / 1e6,
+            last["torch.save"].written / 1e6,
+            0.02,
+        ),
+    ]
+
+
+def memory(job: Job) -> list[Measurement]:
+    """Peak memory that taps add for a tenth of the collection and for all of it."""
+    found = []
+    for share, collection in (
+        ("a tenth", job.collection[: len(job.collection) // 10]),
+        ("all", job.collection),
+    ):
+        part = msgspec.structs.replace(job, collection=collection)
+        plain, watched = (_in_child(_peak, part, variant) for variant in ("plain", "default"))
+        found.append((share, watched - plain, plain))
+    return [
+        _at_most(f"added peak memory, {share} of the collection", "MB", added, plain, 256 / plain)
+        for share, added, plain in found
+    ]
+
+
+def throughput(job: Job) -> list[Measurement]:
+    """Bytes per second of a digest, against a plain copy of the same tensor."""
+    found: list[Measurement] = _in_child(_throughput, job)
+    return found
+
+
+def _loaded(job: Job, folder: Path) -> Pipeline:
+    (folder / "job.json").write_bytes(msgspec.json.encode(job))
+    pipeline = Pipeline(folder)
+    pipeline._import()
+    pipeline._load()
+    return pipeline
+
+
+def _index(pipeline: Pipeline, variant: str) -> Run:
+    """Index the collection once, as a variant, and remove what that wrote."""
+    job = pipeline.job
+    folder = Path(tempfile.mkdtemp(dir=pipeline.folder))
+    gc.collect()
+    started = time.perf_counter()
+    recorder = _recorder(variant, folder, job)
+    clock = _Clock(recorder) if recorder else None
+    pipeline._index(job.collection, folder.name, recorder)
+    indexed = time.perf_counter()
+    table = recorder.table() if recorder else None
+    if table is not None and table.num_rows:
+        pq.write_table(table, folder / "rows.parquet")
+    ended = time.perf_counter()
+    written = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    shutil.rmtree(folder)
+    shutil.rmtree(pipeline.folder / "runs")
+    if recorder:
+        recorder.close()
+    if table is None or clock is None:
+        return Run(seconds=ended - started)
+    return Run(
+        seconds=ended - started,
+        taps=clock.seconds + ended - indexed,
+        tensors=table.num_rows,
+        digested=sum(table["nbytes"].to_pylist()),
+        written=written,
+    )
+
+
+def _recorder(variant: str, folder: Path, job: Job) -> Recorder | None:
+    if variant == "plain":
+        return None
+    if variant == "torch.save":
+        return Saver(folder, job.device)
+    depth: Depth = "sublayers" if variant == "sublayers" else "default"
+    return Recorder(ValueStore(folder), device=job.device, depth=depth)
+
+
+def _in_child(work: Callable[..., Any], *arguments: Any) -> Any:
+    """The result of `work` in a process of its own, so that its peak memory is its own."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_answer, args=(theirs, work, *arguments))
+    process.start()
+    theirs.close()
+    try:
+        return ours.recv()
+    finally:
+        process.join()
+
+
+def _answer(answers: Connection, work: Callable[..., Any], *arguments: Any) -> None:
+    # What colbert-ai prints would bury what we say.
+    silence = os.open(os.devnull, os.O_WRONLY)
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+    os.dup2(silence, 1)
+    os.dup2(silence, 2)
+    answers.send(work(*arguments))
+
+
+def _peak(job: Job, variant: str) -> float:
+    """Megabytes of the process at its largest."""
+    with tempfile.TemporaryDirectory(prefix="colbert-matrix-") as scratch:
+        _index(_loaded(job, Path(scratch)), variant)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+
+
+def _throughput(job: Job) -> list[Measurement]:
+    import torch  # noqa: PLC0415 - only a pipeline has torch
+
+    torch.set_num_threads(job.threads)
+    tensor = torch.rand(_LARGE // 4 // 96, 96, device=job.device)
+    there = torch.empty_like(tensor)
+
+    def copy() -> None:
+        there.copy_(tensor)
+        if tensor.is_cuda:
+            torch.cuda.synchronize()
+
+    def digest() -> None:
+        snap = snapshot(tensor)
+        content_hash(snap)
+        block_hashes(snap)
+        figures(snap, statistics=False)
+
+    size = tensor.numel() * tensor.element_size() / 1e9
+    # A copy reads and writes: twice the bytes.
+    return [
+        _at_least(
+            "digest throughput", "GB/s", size / _fastest(digest), 2 * size / _fastest(copy), 0.1
+        )
+    ]
+
+
+def _fastest(work: Callable[[], None]) -> float:
+    seconds = []
+    for _ in range(5):
+        started = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - started)
+    return min(seconds)
+
+
+def _at_most(name: str, unit: str, ours: float, reference: float, bar: float) -> Measurement:
+    ratio = ours / reference
+    return Measurement(
+        name=name,
+        unit=unit,
+        ours=ours,
+        reference=reference,
+        ratio=ratio,
+        bar=bar,
+        holds=ratio <= bar,
+    )
+
+
+def _at_least(name: str, unit: str, ours: float, reference: float, bar: float) -> Measurement:
+    ratio = ours / reference
+    return Measurement(
+        name=f"{name}, at least",
+        unit=unit,
+        ours=ours,
+        reference=reference,
+        ratio=ratio,
+        bar=bar,
+        holds=ratio >= bar,
+    )
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _table(found: list[Measurement]) -> str:
+    width = max(len(m.name) for m in found)
+    lines = [f"{'':{width}} {'ours':>9} {'reference':>9} {'':4} {'ratio':>7} {'bar':>7}"]
+    lines += [
+        f"{m.name:{width}} {m.ours:9.2f} {m.reference:9.2f} {m.unit:4} {m.ratio:7.3f} {m.bar:7.3f}"
+        f"  {'holds' if m.holds else 'DOES NOT HOLD'}"
+        for m in found
+    ]
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure, print a table, and write the figures as JSON where asked to."""
+    parser = argparse.ArgumentParser(prog="python -m matrix_capture.bench", description=__doc__)
+    parser.add_argument(
+        "--torch", required=True, metavar="VERSION", help="the release that is here"
+    )
+    parser.add_argument("--lane", required=True, help="a lane of matrix.toml")
+    parser.add_argument("--cache", required=True, type=Path, help="inputs and extensions")
+    parser.add_argument("--passages", type=int, help="a slice of the collection, for a quick look")
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="how often each variant takes its turn"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    options = parser.parse_args(arguments)
+    try:
+        settings = read_settings()
+        request = runner.Request(
+            settings=settings,
+            lane=options.lane,
+            torch=settings.release(options.torch),
+            data=Path(os.devnull),
+            cache=options.cache,
+            passages=options.passages,
+        )
+        os.environ.update(runner.variables(request.fixed))
+        job = runner.job(request, request.inputs(), repeat=0)
+        found = [*throughput(job), *memory(job), *_in_child(costs, job, options.rounds)]
+    except (MatrixError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(_table(found))
+    if options.json:
+        options.json.write_bytes(msgspec.json.encode(found))
+        print(f"wrote {options.json}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
