@@ -225,7 +225,7 @@ def types(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run the fast tests: no torch, no network."""
-    session.install("-e", ".[compare,site]", "--group", "tests")
+    session.install("-e", ".[compare,hub,site]", "--group", "tests")
     session.run("pytest", "--ignore", "tests/e2e", "--ignore", "tests/torch", *session.posargs)
 
 

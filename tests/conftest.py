@@ -1,7 +1,8 @@
-"""Small stand-ins for the two wheels that the inputs are read from."""
+"""Small stand-ins for the two wheels and the two repositories that the inputs are read from."""
 
 import json
 import random
+import shutil
 import string
 from collections.abc import Callable
 from pathlib import Path
@@ -9,8 +10,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import save_file
+
+from matrix_capture.inputs import prepare
 
 MakeSources = Callable[[Path], Path]
 
@@ -35,6 +40,107 @@ def make_sources() -> MakeSources:
 @pytest.fixture
 def sources(tmp_path: Path, make_sources: MakeSources) -> Path:
     return make_sources(tmp_path / "cache" / "sources")
+
+
+@pytest.fixture(scope="session")
+def make_hub(make_sources: MakeSources, tmp_path_factory: pytest.TempPathFactory) -> MakeSources:
+    """Writes what cloning the two repositories of the Hugging Face hub gives, in small."""
+    scratch = tmp_path_factory.mktemp("checkpoint")
+    checkpoint = prepare(make_sources(scratch / "sources"), scratch, 1).checkpoint
+
+    def make(folder: Path) -> Path:
+        model = folder / "answerdotai" / "answerai-colbert-small-v1"
+        shutil.copytree(checkpoint, model)
+        (model / "artifact.metadata").write_text(json.dumps(_TRAINED), encoding="utf-8")
+        (model / "README.md").write_text("# A ColBERT\n", encoding="utf-8")
+        _write_dataset(folder / "UKPLab" / "dapr")
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def hub_copy(tmp_path: Path, make_hub: MakeSources) -> Path:
+    return make_hub(tmp_path / "copy")
+
+
+# What colbert-ai leaves beside a model that it trained: how it reads, how it was run, and where.
+_TRAINED: dict[str, Any] = {
+    "query_token_id": "[unused0]",
+    "doc_token_id": "[unused1]",
+    "query_token": "[Q]",
+    "doc_token": "[D]",
+    "dim": 96,
+    "doc_maxlen": 300,
+    "mask_punctuation": True,
+    "query_maxlen": 32,
+    "attend_to_mask_tokens": False,
+    "interaction": "colbert",
+    "similarity": "cosine",
+    "ncells": None,
+    "bsize": 32,
+    "checkpoint": "/somewhere/of/theirs",
+    "collection": "/somewhere/collection.tsv",
+    "model_name": "somebody/another-model",
+    "index_path": "/somewhere/index",
+    "root": "/somewhere/experiments",
+    "nranks": 4,
+    "gpus": 4,
+    "meta": {"hostname": "theirs", "cmd": "train.py"},
+}
+
+_PARTS = {"corpus": "*", "queries": "{}.parquet", "qrels": "{}.parquet"}
+_PASSAGES = pa.schema(
+    {
+        "_id": pa.string(),
+        "text": pa.string(),
+        "title": pa.string(),
+        "doc_id": pa.string(),
+        "paragraph_no": pa.int64(),
+        "total_paragraphs": pa.int64(),
+        "is_candidate": pa.bool_(),
+    }
+)
+
+
+def _write_dataset(folder: Path) -> None:
+    """ConditionalQA as the repository has it: Parquet files, and a card that says which is what."""
+    drawn = random.Random(11)  # noqa: S311 - the same text every time is what is wanted
+    passages = [
+        {
+            "_id": f"{document}-{paragraph}",
+            "text": " ".join(drawn.choices(_WORDS, k=drawn.randint(1, 60))) if paragraph else "",
+            "title": f"Document {document}",
+            "doc_id": str(document),
+            "paragraph_no": paragraph,
+            "total_paragraphs": 8,
+            "is_candidate": True,
+        }
+        for document in range(6)
+        for paragraph in range(8)
+    ]
+    data = folder / "ConditionalQA"
+    for part in _PARTS:
+        (data / part).mkdir(parents=True)
+    pq.write_table(
+        pa.Table.from_pylist(passages, schema=_PASSAGES), data / "corpus" / "0000.parquet"
+    )
+    for split in ("train", "dev", "test"):
+        asked = [{"_id": f"{split}-{n}", "text": f"May I, if {_WORDS[n]}?"} for n in range(8)]
+        judged = [
+            {"query_id": query["_id"], "corpus_id": f"{n % 6}-{paragraph}", "score": 1}
+            for n, query in enumerate(asked)
+            for paragraph in (5, 2)
+        ]
+        pq.write_table(pa.Table.from_pylist(asked), data / "queries" / f"{split}.parquet")
+        pq.write_table(pa.Table.from_pylist(judged), data / "qrels" / f"{split}.parquet")
+    card = ["---", "configs:"]
+    for part, name in _PARTS.items():
+        card += [f"- config_name: ConditionalQA-{part}", "  data_files:"]
+        for split in ("test",) if part == "corpus" else ("train", "dev", "test"):
+            path = f"ConditionalQA/{part}/{name.format(split)}"
+            card += [f"  - split: {split}", f"    path: {path}"]
+    (folder / "README.md").write_text("\n".join([*card, "---", "# DAPR", ""]), encoding="utf-8")
 
 
 def _write_model(folder: Path) -> None:

@@ -115,11 +115,11 @@ def _fetched(repository: Repository, cache: Path) -> Path:
 
 def _download(repository: Repository, folder: Path) -> None:
     # Here, because a capture of the embedded inputs does without them.
-    from huggingface_hub import HfApi, constants, errors, utils  # noqa: PLC0415
+    from huggingface_hub import HfApi, errors, utils  # noqa: PLC0415
 
     utils.disable_progress_bars()
     utils.logging.set_verbosity_error()
-    api = HfApi(endpoint=constants.ENDPOINT)
+    api = HfApi()
     which = {"repo_type": repository.kind, "revision": repository.revision}
     try:
         found = api.repo_info(repository.name, timeout=_SECONDS, **which)
@@ -130,11 +130,11 @@ def _download(repository: Repository, folder: Path) -> None:
                     repository.name, name, local_dir=folder, etag_timeout=_SECONDS, **which
                 )
     except errors.RepositoryNotFoundError:
-        why = f"is not at {constants.ENDPOINT}, or not open to everybody"
+        why = f"is not at {api.endpoint}, or not open to everybody"
     except errors.RevisionNotFoundError:
-        why = f"has no revision {repository.revision} at {constants.ENDPOINT}"
+        why = f"has no revision {repository.revision} at {api.endpoint}"
     except Exception as error:  # of requests, httpx or xet: that is the library's own affair
-        why = f"cannot be fetched from {constants.ENDPOINT} ({type(error).__name__})"
+        why = f"cannot be fetched from {api.endpoint} ({type(error).__name__})"
     else:
         return
     raise MatrixError(
@@ -208,18 +208,17 @@ def _write_checkpoint(model: Path, folder: Path) -> None:
     weights = model / "model.safetensors"
     try:
         with safe_open(weights, "numpy") as opened:
-            names = set(opened.keys())
-    except SafetensorError as error:
+            shape = opened.get_tensor("linear.weight").shape
+    except (SafetensorError, TypeError) as error:  # of types that numpy lacks
         raise MatrixError(f"{weights}: {error}") from None
-    if "linear.weight" not in names:
-        raise MatrixError(f"{weights}: no linear.weight, so this is no ColBERT")
+    if shape[0] != CONFIG["dim"]:
+        raise MatrixError(f"{weights}: embeddings of {shape[0]} numbers, not {CONFIG['dim']}")
     # colbert-ai would follow it to code in the checkpoint and run that.
     if "auto_map" in _json(model / "config.json"):
         raise MatrixError(f"{model / 'config.json'}: asks for code of its own (auto_map)")
     for name in CHECKPOINT.files:
         shutil.copyfile(model / name, folder / name)
-    metadata = _json(model / "artifact.metadata")
-    settings = metadata.get("config", metadata)
+    settings = _json(model / "artifact.metadata")
     kept = {name: settings[name] for name in _MODEL_SETTINGS if name in settings}
     (folder / "artifact.metadata").write_bytes(canonical_json(kept))
 

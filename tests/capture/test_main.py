@@ -2,6 +2,7 @@ import shutil
 from collections import namedtuple
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 
 from matrix_capture import __main__ as command
@@ -111,6 +112,39 @@ def test_another_colbert_is_recorded_in_a_lane_of_its_own(sources: Path) -> None
     assert main(arguments("run", sources, colbert="0.2.21")) == 0
     (older,) = [path for path in written(sources) if read_record(path).options.get("colbert")]
     assert read_record(older).options == {"passages": 8, "colbert": "0.2.21"}
+
+
+@pytest.mark.parametrize("name", ["check", "run", "fail"])
+def test_a_copy_is_refused_where_inputs_are_embedded(
+    name: str, sources: Path, hub_copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = sources.parent / "install.log"
+    log.write_text("error: no\n")
+    more = ["--log", str(log)] if name == "fail" else []
+    assert main(arguments(name, sources, *more, inputs=str(hub_copy))) == 2
+    assert error(capsys) == "lane cpu-pinned has embedded inputs; --inputs is not for it"
+    assert written(sources) == []
+
+
+def test_a_lane_of_the_hub_takes_a_copy(
+    sources: Path, hub_copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = {"lane": "cpu-conditionalqa", "inputs": str(hub_copy)}
+    assert main(arguments("check", sources, **given)) == 0
+    assert capsys.readouterr().out == "needed: no capture on record\n"
+    assert main(arguments("check", sources, **given, passages="49")) == 2
+    assert "has 48 passages, not 49; choose another --passages" in error(capsys)
+
+
+def test_a_hub_out_of_reach_is_one_line_with_the_cure(
+    sources: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    api = huggingface_hub.HfApi(endpoint="http://127.0.0.1:1")
+    monkeypatch.setattr(huggingface_hub, "HfApi", lambda: api)
+    assert main(arguments("check", sources, lane="cpu-conditionalqa")) == 2
+    told = error(capsys)
+    assert told.startswith("UKPLab/dapr cannot be fetched from http://127.0.0.1:1 (Connect")
+    assert "; give a copy with --inputs DIR, laid out as docs/formats.md says" in told
 
 
 def test_outside_the_repository_it_says_where_to_stand(

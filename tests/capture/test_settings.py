@@ -56,6 +56,16 @@ def test_the_baseline_lane(shipped: Settings) -> None:
     assert (lane.device, lane.python, lane.colbert, lane.threads) == ("cpu", "3.11", "0.2.22", 2)
 
 
+def test_the_lane_of_the_hugging_face_scale(shipped: Settings) -> None:
+    lane = shipped.lane("cpu-conditionalqa")
+    assert lane.inputs == "conditionalqa"
+    baseline = shipped.lane("cpu-pinned")
+    assert baseline.inputs == "embedded"
+    # Nothing but the inputs sets it apart.
+    assert (lane.device, lane.python, lane.colbert) == ("cpu", "3.11", "0.2.22")
+    assert (lane.threads, lane.constraints) == (baseline.threads, baseline.constraints)
+
+
 def test_the_tolerances_are_those_of_the_design(shipped: Settings) -> None:
     found = {
         name: {dtype: (bound.atol, bound.rtol) for dtype, bound in profile.items()}
@@ -164,6 +174,10 @@ FAULTS: dict[str, tuple[Callable[[str], str], str]] = {
     "out of order": (
         lambda text: text.replace('"2.5.0", "2.10.0"', '"2.10.0", "2.5.0"'),
         "releases must ascend, but 2.5.0 follows 2.10.0",
+    ),
+    "unknown inputs": (
+        lambda text: text.replace("threads = 2", 'threads = 2\ninputs = "msmarco"'),
+        r"'msmarco'.*inputs",
     ),
     "unknown device": (lambda text: text.replace('"cpu"', '"tpu"'), r"'tpu'.*device"),
     "no threads": (lambda text: text.replace("threads = 2\n", ""), "`threads`"),
