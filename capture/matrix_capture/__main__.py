@@ -32,6 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
             passages=options.passages,
             depth=options.depth,
             copy=options.inputs,
+            note=getattr(options, "note", ""),
             revision=read_revision(options.colbert) if options.colbert is not None else None,
         )
         if options.lane not in settings.lanes and settings.lane(options.lane):
@@ -110,6 +111,7 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument("--fresh", action="store_true", help="capture again in any case")
         else:
             sub.add_argument("--install-seconds", type=float, default=0.0)
+            sub.add_argument("--note", default="", help="how this environment came about")
         if name == "fail":
             sub.add_argument("--log", required=True, type=Path, help="the installer's output")
     return parser

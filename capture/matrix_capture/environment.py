@@ -12,7 +12,9 @@ import blake3
 import msgspec
 
 from matrix_capture import __version__
+from matrix_capture.catalogue import Device
 from matrix_capture.errors import MatrixError
+from matrix_capture.gpu import GPU_FACTS, gpu_facts, library_versions
 from matrix_capture.schema import CaptureCode
 from matrix_capture.settings import Lane
 
@@ -61,6 +63,7 @@ def factors(lane: Lane, installed: dict[str, str], built: str = "") -> dict[str,
         "device": lane.device,
         "python": ".".join(platform.python_version_tuple()[:2]),
         "threads": str(lane.threads),
+        "kmeans": f"faiss on the {'GPU' if lane.kmeans == 'cuda' else 'CPU'}",
         "colbert-ai": f"{installed.get('colbert-ai', '')} {built}".strip(),
         **{name: installed.get(name, "") for name in _FACTORS},
     }
@@ -100,8 +103,12 @@ def switches(variables: Mapping[str, str]) -> dict[str, str]:
     return {name: variables[name] for name in SWITCHES if name in variables}
 
 
-def host() -> dict[str, str | int]:
-    """The machine, as far as it can be told without torch."""
+def host(device: Device = "cpu") -> dict[str, str | int]:
+    """The machine, as far as it can be told without torch; with its GPU for a lane on one.
+
+    Raises:
+        MatrixError: the lane needs a GPU and there is none.
+    """
     cpu = _cpuinfo()
     flags = cpu.get("flags") or cpu.get("Features") or ""
     return {
@@ -113,13 +120,14 @@ def host() -> dict[str, str | int]:
         "libc": " ".join(platform.libc_ver()),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
+        **(gpu_facts() if device == "cuda" else {}),
     }
 
 
 def fingerprint(machine: dict[str, str | int], threads: int) -> dict[str, str | int]:
     """The facts of a host that must match before two captures are compared; torch has no part."""
-    names = ("cpu_vendor", "cpu_model", "cpu_family", "isa", "libc", "system")
-    return {**{name: machine[name] for name in names}, "threads": threads}
+    names = ("cpu_vendor", "cpu_model", "cpu_family", "isa", "libc", "system", *GPU_FACTS)
+    return {**{name: machine[name] for name in names if name in machine}, "threads": threads}
 
 
 def torch_facts(torch: Any) -> dict[str, str | int]:
@@ -127,6 +135,8 @@ def torch_facts(torch: Any) -> dict[str, str | int]:
     facts: dict[str, str | int] = {"torch_threads": torch.get_num_threads()}
     if torch.version.cuda:
         facts["cuda"] = torch.version.cuda
+    if torch.cuda.is_initialized():
+        facts |= library_versions(torch)
     if hasattr(torch.backends, "cpu"):
         facts["cpu_capability"] = torch.backends.cpu.get_cpu_capability()
     built = torch.__config__.show()

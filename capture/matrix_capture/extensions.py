@@ -37,16 +37,20 @@ def compiler() -> str:
     return name
 
 
-def extensions_folder(root: Path, torch_build: str) -> Path:
-    """Where extensions compiled for one torch build, Python, compiler and colbert-ai live."""
+def extensions_folder(root: Path, torch_build: str, *also: str) -> Path:
+    """Where extensions compiled for one torch build, Python, compiler and colbert-ai live.
+
+    `also` are further compilers that take part, such as nvcc.
+    """
     spec = importlib.util.find_spec("colbert")
     hasher = blake3.blake3()
     for package in map(Path, (spec and spec.submodule_search_locations) or ()):
         for source in sorted([*package.rglob("*.cpp"), *package.rglob("*.cu")]):
             hasher.update(source.relative_to(package).as_posix().encode())
             hasher.update(source.read_bytes())
-    version = subprocess.run([compiler(), "--version"], check=True, capture_output=True).stdout
-    hasher.update(version)
+    for tool in (compiler(), *also):
+        version = subprocess.run([tool, "--version"], check=True, capture_output=True).stdout
+        hasher.update(version)
     folder = root / f"{torch_build}-py{platform.python_version()}-{hasher.hexdigest(8)}"
     folder.mkdir(parents=True, exist_ok=True)
     return folder

@@ -106,9 +106,10 @@ def _fetched(repository: Repository, cache: Path) -> Path:
     """The repository's folder below `cache`, fetched whole on first use."""
     folder = cache / "hub" / repository.revision / repository.name
     if not folder.is_dir():
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache, prefix=".hub") as scratch:
             _download(repository, Path(scratch) / "files")
+            folder.parent.mkdir(parents=True, exist_ok=True)
             (Path(scratch) / "files").rename(folder)
     return folder
 

@@ -14,6 +14,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     threads: int
     device: Device
     depth: Depth
+    kmeans: Device
     checkpoint: str
     collection: tuple[str, ...]
     config: dict[str, int]

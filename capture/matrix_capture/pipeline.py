@@ -11,11 +11,12 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pyarrow.parquet as pq
 
-from matrix_capture import environment
+from matrix_capture import environment, gpu
 from matrix_capture.extensions import extensions_folder, held
 from matrix_capture.index_files import record_index
 from matrix_capture.job import Event, Facts, Job
@@ -48,15 +49,10 @@ class Pipeline:
         try:
             with self._stage("import"):
                 self._import()
-            with self._stage("load"):
-                self._load()
-            with self._stage("index"):
-                record_probes(self.recorder)
-                index = self._index(self.job.collection, "index", self.recorder)
-                record_index(self.recorder, index)
-                self.recorder.note_unseen()
-                if self.job.repeat == 0:
-                    self._observer = self._certify()
+            if reason := self._no_code():
+                self._report(Event(stage="load", state="not_run", message=reason))
+            else:
+                self._load_and_index()
         except StageError:
             pass
         pq.write_table(self.recorder.table(), self.folder / "rows.parquet")
@@ -70,6 +66,25 @@ class Pipeline:
             )
             (self.folder / "facts.json").write_bytes(msgspec.json.encode(facts))
 
+    def _load_and_index(self) -> None:
+        with self._stage("load"):
+            self._load()
+        with self._stage("index"):
+            record_probes(self.recorder, self.job.device)
+            index = self._index(self.job.collection, "index", self.recorder)
+            record_index(self.recorder, index)
+            self.recorder.note_unseen()
+            if self.job.repeat == 0:
+                self._observer = self._certify()
+
+    def _no_code(self) -> str | None:
+        """Why this release cannot run on the GPU of the lane, or None when it can."""
+        if self.job.device == "cpu":
+            return None
+        import torch  # noqa: PLC0415
+
+        return gpu.unsupported(torch) if torch.cuda.is_available() else None
+
     def _recorder(self, store: ValueStore | None = None, repeat: int = 0) -> Recorder:
         return Recorder(store, repeat, depth=self.job.depth, device=self.job.device)
 
@@ -79,21 +94,30 @@ class Pipeline:
         if torch.__version__.partition("+")[0] != self.job.torch:
             raise RuntimeError(f"this environment has torch {torch.__version__}")
         torch.set_num_threads(self.job.threads)
-        # torch's own default folder does not know its version: releases would share extensions.
-        os.environ["TORCH_EXTENSIONS_DIR"] = str(
-            extensions_folder(Path(self.job.extensions), torch.__version__)
-        )
         import colbert  # noqa: PLC0415
         import colbert.indexer  # noqa: F401, PLC0415
         import faiss  # noqa: F401, PLC0415
 
     def _load(self) -> None:
+        import torch  # noqa: PLC0415
+        from colbert.indexing.codecs.residual import ResidualCodec  # noqa: PLC0415
         from colbert.infra import ColBERTConfig  # noqa: PLC0415
         from colbert.modeling.checkpoint import Checkpoint  # noqa: PLC0415
 
+        on_gpu = self.job.device == "cuda"
+        if on_gpu:
+            torch.cuda.init()  # says why where it cannot
+        compilers = [gpu.check_toolkit(torch)] if on_gpu else []
+        folder = extensions_folder(Path(self.job.extensions), torch.__version__, *compilers)
+        # torch's own default folder does not know its version: releases would share extensions.
+        os.environ["TORCH_EXTENSIONS_DIR"] = str(folder)
         config = configured(ColBERTConfig, checkpoint=self.job.checkpoint, **self.job.config)
-        with held(Path(os.environ["TORCH_EXTENSIONS_DIR"])):
+        with held(folder):
             checkpoint = Checkpoint(self.job.checkpoint, colbert_config=config)
+            # On a GPU the codec compiles too, which would fail in the midst of an index.
+            ResidualCodec.try_load_torch_extensions(on_gpu)
+        if on_gpu and self.job.kmeans == "cpu":
+            _cluster_on_cpu()
         for name, parameter in sorted(checkpoint.model.named_parameters()):
             self.recorder.record("weights", parameter, part=name)
 
@@ -154,6 +178,18 @@ class Pipeline:
 
     def _report(self, event: Event) -> None:
         self._progress.write(msgspec.json.encode(event) + b"\n")
+
+
+def _cluster_on_cpu() -> None:
+    """Have faiss cluster on the CPU although colbert-ai asks for the GPU that torch sees."""
+    import faiss  # noqa: PLC0415
+
+    on_any_device = faiss.Kmeans
+
+    def on_cpu(*sizes: int, gpu: bool, **named: Any) -> Any:
+        return on_any_device(*sizes, gpu=False, **named)
+
+    faiss.Kmeans = on_cpu
 
 
 def _digests(index: Path) -> dict[str, bytes]:

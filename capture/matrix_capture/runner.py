@@ -19,7 +19,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from matrix_capture import environment, hub, inputs
+from matrix_capture import environment, gpu, hub, inputs
 from matrix_capture.catalogue import Depth
 from matrix_capture.errors import MatrixError
 from matrix_capture.job import Event, Facts, Job
@@ -32,6 +32,7 @@ from matrix_capture.schema import (
     STAGES,
     Capture,
     CaptureCode,
+    Control,
     Record,
     StageStatus,
     digest_path,
@@ -44,6 +45,7 @@ REPEATS = 2
 """How often the pipeline runs in one environment; a tensor must equal itself in all of them."""
 
 _POLL_SECONDS = 0.1
+_MANY = 100  # names in a record; the rows have them all
 _NO_SPACE = os.strerror(errno.ENOSPC)
 
 
@@ -60,6 +62,7 @@ class Request:
     depth: Depth = "default"
     copy: Path | None = None
     revision: Revision | None = None
+    note: str = ""
 
     @property
     def fixed(self) -> Lane:
@@ -126,7 +129,9 @@ def stale(request: Request) -> str | None:
         record = read_record(request.path)
     except MatrixError:
         return "the capture on record cannot be read"
-    fingerprint = environment.fingerprint(environment.host(), request.fixed.threads)
+    fingerprint = environment.fingerprint(
+        environment.host(request.fixed.device), request.fixed.threads
+    )
     # A release that was not installed has few of the packages.
     moved = [
         f"{name} {version}"
@@ -166,9 +171,9 @@ def capture(request: Request, install_seconds: float) -> Path:
                     tables.append(pq.read_table(folder / "rows.parquet"))
                 if repeat == 0 and (folder / "facts.json").exists():
                     facts = msgspec.json.decode((folder / "facts.json").read_bytes(), type=Facts)
-            failed = next((event for event in events if event.state == "failed"), None)
-            if failed:
-                _blame(failed)
+            stopped = next((e for e in events if e.state in ("failed", "not_run")), None)
+            if stopped:
+                _blame(stopped)
                 break
     status = {"install": StageStatus(state="ok"), **_status(events)}
     seconds = {"install": install_seconds, **_seconds(events)}
@@ -181,6 +186,7 @@ def capture(request: Request, install_seconds: float) -> Path:
         seconds=seconds,
         facts=facts,
         repeats=len(tables),
+        control=_control(tables),
     )
     rows = pa.concat_tables(tables) if tables else COLUMNS.empty_table()
     return write_capture(Capture(record=record, rows=_numbered(rows)), request.data)
@@ -226,8 +232,7 @@ def variables(lane: Lane) -> dict[str, str]:
         "OPENBLAS_NUM_THREADS": threads,
         "RAYON_NUM_THREADS": threads,
     }
-    if lane.device == "cpu":
-        fixed["CUDA_VISIBLE_DEVICES"] = ""
+    fixed["CUDA_VISIBLE_DEVICES"] = gpu.chosen() if lane.device == "cuda" else ""
     return {**os.environ, **fixed}
 
 
@@ -254,6 +259,7 @@ def job(request: Request, prepared: inputs.Inputs, repeat: int) -> Job:
         threads=request.fixed.threads,
         device=request.fixed.device,
         depth=request.depth,
+        kmeans=request.fixed.kmeans,
         checkpoint=str(prepared.checkpoint.absolute()),
         collection=prepared.collection,
         config=prepared.config,
@@ -343,6 +349,8 @@ def _status(events: list[Event]) -> dict[str, StageStatus]:
             )
         elif event.state == "ok":
             status[event.stage] = StageStatus(state="ok")
+        elif event.state == "not_run":
+            status[event.stage] = StageStatus(state="not_run", message=event.message)
     return status
 
 
@@ -353,6 +361,27 @@ def _seconds(events: list[Event]) -> dict[str, float]:
         if event.state != "started":
             seconds.setdefault(event.stage, round(event.seconds, 3))
     return seconds
+
+
+def _control(tables: list[pa.Table]) -> Control | None:
+    """Which tensors of the first run the second made again, bit by bit; None without a second."""
+    if len(tables) < REPEATS:
+        return None
+    runs = [_digests(table) for table in tables]
+    places = sorted(set().union(*runs))
+    unstable = [place for place in places if len({run.get(place) for run in runs}) > 1]
+    return Control(
+        identical=not unstable,
+        tensors=len(places),
+        unstable=tuple(" ".join(filter(None, map(str, place))) for place in unstable[:_MANY]),
+        unstable_tensors=len(unstable),
+    )
+
+
+def _digests(table: pa.Table) -> dict[tuple[str, str, str, int], bytes]:
+    columns = ("artifact", "part", "scope", "occurrence")
+    places = zip(*(table[name].to_pylist() for name in columns), strict=True)
+    return dict(zip(places, table["digest"].to_pylist(), strict=True))
 
 
 def _numbered(rows: pa.Table) -> pa.Table:
@@ -370,9 +399,10 @@ def _record(
     seconds: dict[str, float],
     facts: Facts | None = None,
     repeats: int = 0,
+    control: Control | None = None,
 ) -> Record:
     lane = request.fixed
-    machine = environment.host()
+    machine = environment.host(lane.device)
     installed = environment.packages()
     origin = environment.colbert_origin()
     return Record(
@@ -393,5 +423,7 @@ def _record(
         repeats=repeats,
         options=request.options,
         missing=facts.missing if facts else {},
+        note=request.note,
         observer=facts.observer if facts else None,
+        control=control,
     )

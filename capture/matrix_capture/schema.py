@@ -72,6 +72,19 @@ class Observer(msgspec.Struct, frozen=True, kw_only=True):
     differing: tuple[str, ...] = ()
 
 
+class Control(msgspec.Struct, frozen=True, kw_only=True):
+    """The A/A control: does every tensor equal itself when the same environment runs again?
+
+    `unstable` names those that do not as `artifact part scope occurrence`, the first hundred of
+    `unstable_tensors`.
+    """
+
+    identical: bool
+    tensors: int
+    unstable: tuple[str, ...] = ()
+    unstable_tensors: int = 0
+
+
 class CaptureCode(msgspec.Struct, frozen=True, kw_only=True):
     """Which version of this package captured; `hash` covers its Python sources."""
 
@@ -84,7 +97,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
     `factors` are the lane's fixed factors as found in the environment, `missing` maps an artifact
     that could not be tapped to the reason, `options` are those that set this lane apart from its
-    baseline, `seconds` are wall seconds per stage, `started` is UTC in ISO 8601.
+    baseline, `note` says how an environment came about that no session installed, `seconds` are
+    wall seconds per stage, `started` is UTC in ISO 8601.
     """
 
     schema_version: int
@@ -104,7 +118,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     repeats: int = 0
     options: dict[str, str | int] = {}
     missing: dict[str, str] = {}
+    note: str = ""
     observer: Observer | None = None
+    control: Control | None = None
 
     def failed_stage(self) -> str | None:
         """The stage where the run stopped, or None."""

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from matrix_capture.catalogue import Device
 from matrix_capture.errors import MatrixError
 from matrix_capture.names import unknown_release, version_numbers
 
@@ -17,12 +18,13 @@ class Lane(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """The factors one lane holds fixed."""
 
     title: str
-    device: Literal["cpu", "cuda"]
+    device: Device
     python: str
     colbert: str
     threads: Annotated[int, msgspec.Meta(ge=1)]
     constraints: str
     inputs: Literal["embedded", "conditionalqa"] = "embedded"
+    kmeans: Device = "cpu"
 
 
 class Tolerance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -203,6 +203,7 @@ def fake_torch(built: str, cuda: str | None = None) -> Any:
         get_num_threads=lambda: 2,
         version=types.SimpleNamespace(cuda=cuda),
         backends=types.SimpleNamespace(),
+        cuda=types.SimpleNamespace(is_initialized=lambda: False),
         __config__=types.SimpleNamespace(show=lambda: built),
     )
 

@@ -22,6 +22,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pipeline]:
         threads=2,
         device="cpu",
         depth="default",
+        kmeans="cpu",
         checkpoint="",
         collection=("one",),
         config={},

@@ -67,6 +67,7 @@ def imported(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         threads=2,
         device="cpu",
         depth="default",
+        kmeans="cpu",
         checkpoint=str(prepared.checkpoint),
         collection=prepared.collection,
         config=prepared.config,

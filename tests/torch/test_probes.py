@@ -43,7 +43,7 @@ def test_another_sort_is_the_same_multiset() -> None:
     keys = torch.tensor([0, 0, 1])
     for indices in ([2, 0, 1], [0, 2, 1], [2, 1, 0]):
         recorder.record("probe_sort_values", keys)
-        recorder.record("probe_sort_indices", torch.tensor(indices))
+        recorder.record("probe_sort_indices", torch.tensor(indices), key=keys)
     rows = [r for r in recorder.table().to_pylist() if r["artifact"] == "probe_sort_indices"]
     one, swapped, wrong = (row["multiset"] for row in rows)
     assert one == swapped != wrong
