@@ -19,7 +19,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from matrix_capture import environment, gpu, hub, inputs
+from matrix_capture import conditionalqa, environment, gpu, inputs
 from matrix_capture.catalogue import Depth
 from matrix_capture.errors import MatrixError
 from matrix_capture.job import Event, Facts, Job
@@ -109,7 +109,7 @@ class Request:
             MatrixError: they cannot be had, or a copy is given of what needs none.
         """
         if self.fixed.inputs == "conditionalqa":
-            return hub.prepare(self.copy, self.cache, self.passages)
+            return conditionalqa.prepare(self.copy, self.cache, self.passages)
         if self.copy is not None:
             raise MatrixError(f"lane {self.lane} has embedded inputs; --inputs is not for it")
         passages = inputs.DEFAULT_PASSAGES if self.passages is None else self.passages

@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from matrix_capture import hub
+from matrix_capture import conditionalqa
 from matrix_capture.pipeline import Pipeline
 from matrix_capture.recorder import Recorder
 
@@ -14,7 +14,7 @@ from matrix_capture.recorder import Recorder
 @pytest.fixture
 def run(here: Pipeline, hub_copy: Path, tmp_path: Path) -> Pipeline:
     """A pipeline in this process with those inputs."""
-    made = hub.prepare(hub_copy, tmp_path / "cache")
+    made = conditionalqa.prepare(hub_copy, tmp_path / "cache")
     here.job = msgspec.structs.replace(
         here.job,
         checkpoint=str(made.checkpoint),
@@ -28,7 +28,7 @@ def test_the_checkpoint_loads_and_the_collection_is_indexed(run: Pipeline) -> No
     run._load()
     index = run._index(run.job.collection, "conditionalqa", Recorder())
     config = json.loads((index / "metadata.json").read_text())["config"]
-    assert {name: config[name] for name in hub.CONFIG} == hub.CONFIG
+    assert {name: config[name] for name in conditionalqa.CONFIG} == conditionalqa.CONFIG
     # As the checkpoint was trained to read.
     assert (config["doc_token_id"], config["query_maxlen"]) == ("[unused1]", 32)
     # And not where, or from what, somebody once trained it.
