@@ -30,9 +30,8 @@ def obtain(repository: Repository, copy: Path | None, cache: Path) -> Path:
         MatrixError: the hub does not give them, or one is missing.
     """
     folder = copy / repository.name if copy else _fetched(repository, cache)
-    for pattern in repository.files:
-        if not any(folder.glob(pattern)):
-            raise MatrixError(f"{folder / pattern} is missing; docs/formats.md lists what is read")
+    if missing := _missing(repository, folder):
+        raise MatrixError(f"{folder / missing} is missing; docs/formats.md lists what is read")
     return folder
 
 
@@ -71,10 +70,17 @@ def _download(repository: Repository, folder: Path) -> None:
     except Exception as error:  # of requests, httpx or xet: that is the library's own affair
         why = f"cannot be fetched from {api.endpoint} ({type(error).__name__})"
     else:
-        return
+        missing = _missing(repository, folder)
+        if missing is None:
+            return
+        why = f"has no {missing} at {api.endpoint}"
     raise MatrixError(
         f"{repository.name} {why}; give a copy with --inputs DIR, laid out as docs/formats.md says"
     )
+
+
+def _missing(repository: Repository, folder: Path) -> str | None:
+    return next((name for name in repository.files if not any(folder.glob(name))), None)
 
 
 def _is_read(name: str, repository: Repository) -> bool:

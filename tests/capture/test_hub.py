@@ -150,6 +150,13 @@ def test_a_refusal_is_one_line_with_the_cure_and_leaves_nothing(
     assert prepare(None, tmp_path / "cache").collection
 
 
+def test_a_repository_without_a_file_is_one_line(fake_hub: FakeHub, tmp_path: Path) -> None:
+    (fake_hub.copy / DATASET.name / DATASET.files[1]).unlink()
+    with pytest.raises(MatrixError, match=rf"^UKPLab/dapr has no {DATASET.files[1]} at http"):
+        prepare(None, tmp_path / "cache")
+    assert kept(tmp_path / "cache") == []
+
+
 def test_a_connection_that_breaks_leaves_no_half_of_a_repository(
     fake_hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
