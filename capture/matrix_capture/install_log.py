@@ -30,6 +30,15 @@ _INFRASTRUCTURE = (
         r"Hash mismatch|do not match the hashes",
         "a download was damaged; try again",
     ),
+    (
+        r"Git operation failed|\u00d7 git \w+ .* did not run successfully",
+        "the commit that --colbert names cannot be fetched; check address, network and git",
+    ),
+    (
+        # uv says `@` only of what comes from no index: that is never the fault of a torch release.
+        r"failed to (download and )?build .colbert-ai @",
+        "what --colbert names cannot be built",
+    ),
 )
 
 # The line that tells most, first; pip's other errors before it are about versions it left out.

@@ -1,3 +1,4 @@
+import re
 import shutil
 import types
 from pathlib import Path
@@ -129,7 +130,7 @@ def test_pins_that_cannot_be_read(tmp_path: Path) -> None:
 def test_no_lane_pins_colbert_where_an_option_could_not_move_it() -> None:
     for name, lane in read_settings(ROOT / "matrix.toml").lanes.items():
         constraints = (ROOT / lane.constraints).read_text(encoding="utf-8")
-        assert "colbert" not in constraints.lower(), name
+        assert not re.search(r"^colbert", constraints, re.MULTILINE | re.IGNORECASE), name
 
 
 # Variables.

@@ -8,6 +8,9 @@ NETWORK = "the package index cannot be reached; check the network and try again"
 DISK = "the disk is full; free some space and try again"
 DAMAGED = "a download was damaged; try again"
 
+COMMIT = "the commit that --colbert names cannot be fetched; check address, network and git"
+BUILD = "what --colbert names cannot be built"
+
 UV_NO_VERSION = """\
 Using Python 3.11.7 environment at: v
 error: No solution found when resolving dependencies
@@ -187,7 +190,62 @@ error: Failed to download `six==1.16.0`
            sha256:0000000000000000000000000000000000000000000000000000000000000000
 """
 
+UV_NO_COMMIT = """\
+   Updating https://example.org/ColBERT (1234567)
+error: Failed to download and build `colbert-ai @ git+https://example.org/ColBERT@1234567`
+  cause: Git operation failed
+  cause: failed to find branch, tag, or commit `1234567`
+  cause: process didn't exit successfully: `/usr/bin/git rev-parse '1234567^0'` (exit status: 128)
+         --- stderr
+         fatal: ambiguous argument '1234567^0': unknown revision or path not in the working tree.
+"""
+UV_NO_GIT = """\
+   Updating https://example.org/ColBERT (1234567)
+error: Failed to download and build `colbert-ai @ git+https://example.org/ColBERT@1234567`
+  cause: Git operation failed
+  cause: Git executable not found. Ensure that Git is installed and available.
+"""
+PIP_NO_COMMIT = """\
+Collecting colbert-ai[faiss-cpu]@ git+https://nohost.invalid/x/y@1234567
+  fatal: unable to access 'https://nohost.invalid/x/y/': Could not resolve host: nohost.invalid
+  error: subprocess-exited-with-error
+
+  \u00d7 git clone --filter=blob:none --quiet https://nohost.invalid/x/y /tmp/p did not run \
+successfully.
+  \u2502 exit code: 128
+  \u2570\u2500> See above for output.
+
+error: subprocess-exited-with-error
+"""
+UV_TREE_WITHOUT_NAME = """\
+error: Failed to build `colbert-ai @ file:///tmp/t/0a0a`
+  cause: Package metadata name `my-colbert` does not match given name `colbert-ai`
+"""
+UV_TREE_BROKEN = """\
+error: Failed to build `colbert-ai @ file:///tmp/t/0a0a`
+  cause: The build backend returned an error
+  cause: Call to `setuptools.build_meta.get_requires_for_build_wheel` failed (exit status: 1)
+
+         [stderr]
+         ModuleNotFoundError: No module named 'nosuchmodule'
+"""
+UV_TREE_OFFLINE = """\
+error: Failed to build `colbert-ai @ file:///tmp/t/0a0a`
+  cause: Failed to resolve requirements from `setup.py` build
+  cause: No solution found when resolving: `setuptools>=40.8.0`
+  cause: Failed to fetch: `https://pypi.org/simple/setuptools/`
+  cause: dns error
+"""
+UV_TREE_CONFLICT = """\
+error: No solution found when resolving dependencies
+  cause: Because only colbert-ai[faiss-cpu]==0.2.22 is available and colbert-ai==0.2.22 depends on \
+torch==1.13.1, we can conclude that all versions of colbert-ai[faiss-cpu] depend on torch==1.13.1.
+         And because you require torch==2.8.0 and colbert-ai[faiss-cpu], we can conclude that your \
+requirements are unsatisfiable.
+"""
+
 RELEASE = {
+    "uv, a tree asks for another torch": (UV_TREE_CONFLICT, "Because only colbert-ai"),
     "uv, no version": (UV_NO_VERSION, "Because there is no version of torch==9.9.9 and you"),
     "uv, no version, wrapped": (
         UV_NO_VERSION_WRAPPED,
@@ -215,6 +273,12 @@ RELEASE = {
 }
 
 SURROUNDINGS = {
+    "uv, no such commit": (UV_NO_COMMIT, COMMIT),
+    "uv, no git": (UV_NO_GIT, COMMIT),
+    "pip, no such host": (PIP_NO_COMMIT, COMMIT),
+    "uv, a tree of another name": (UV_TREE_WITHOUT_NAME, BUILD),
+    "uv, a tree that does not build": (UV_TREE_BROKEN, BUILD),
+    "uv, a tree that needs the network": (UV_TREE_OFFLINE, NETWORK),
     "uv, refused": (UV_REFUSED, NETWORK),
     "uv, name": (UV_EARLIER_DNS, NETWORK),
     "uv, for a build": (UV_BUILD_OFFLINE, NETWORK),
