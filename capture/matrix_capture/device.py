@@ -1,4 +1,4 @@
-"""Copies tensors from a GPU and digests them beside the pipeline, which does not wait."""
+"""Digests tensors beside a pipeline that has cores to spare, as one on a GPU does."""
 
 import os
 import threading
@@ -6,24 +6,22 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from matrix_capture.digest import Snapshot, storage_dtype
+from matrix_capture.digest import Snapshot, snapshot, storage_dtype
 
-LARGEST = 32 * 2**20
-"""Bytes of the largest tensor that is taken: what one worker's page-locked memory holds."""
-
-_WORKERS = max(2, min(6, (os.cpu_count() or 2) - 1))
-_IN_FLIGHT = 192 * 2**20  # bytes of copies that wait on the device
+_WORKERS = max(2, min(8, (os.cpu_count() or 2) - 2))
+_LARGEST = 24 * 2**20  # bytes of the largest tensor that is taken, and of each worker's memory
+_IN_FLIGHT = 192 * 2**20  # bytes of copies that wait for a worker
 
 Result = TypeVar("Result")
 
 
 class Copies:
-    """Takes tensors as they are now and works on them later, in other threads.
+    """Takes tensors as they are now and has them worked on later, in other threads.
 
-    A tensor is cloned on its device, in the order of its own stream: whatever is written to it
-    afterwards, the clone holds what was computed. Each worker then copies clones into page-locked
-    memory of its own, in a stream of its own. All of it takes at most `_WORKERS * LARGEST` bytes of
-    host memory and `_IN_FLIGHT` on the device.
+    A tensor is cloned where it is, on a GPU in the order of its own stream: whatever is written to
+    it afterwards, the clone holds what was computed. Each worker then copies clones from the GPU
+    into page-locked memory of its own, in a stream of its own. All of it takes at most
+    `_WORKERS * _LARGEST` bytes of host memory and `_IN_FLIGHT` where the tensors are.
     """
 
     def __init__(self) -> None:
@@ -39,43 +37,66 @@ class Copies:
         """
         import torch  # noqa: PLC0415 - only a pipeline has torch
 
-        dtype = str(tensor.dtype).removeprefix("torch.")
-        storage_dtype(dtype)
-        self._room.take(tensor.numel() * tensor.element_size())
+        storage_dtype(_dtype(tensor))
+        self._room.take(tensor.nbytes)
         plain = tensor.detach().resolve_conj().resolve_neg()
         clone = plain.clone(memory_format=torch.contiguous_format)
-        ready = torch.cuda.Event(blocking=True)
-        ready.record()
-        return self._pool.submit(self._work, clone, dtype, ready, work)
+        ready = None
+        if tensor.is_cuda:
+            ready = torch.cuda.Event(blocking=True)
+            ready.record()
+        return self._pool.submit(self._work, [clone], ready, work)
 
     def close(self) -> None:
         """Wait for all work and end the workers."""
         self._pool.shutdown()
 
-    def _work(
-        self, clone: Any, dtype: str, ready: Any, work: Callable[[Snapshot], Result]
-    ) -> Result:
+    def _work(self, clones: list[Any], ready: Any, work: Callable[[Snapshot], Result]) -> Result:
+        # Taken out of the list so that nothing else holds it: memory on a GPU is scarce.
+        clone = clones.pop()
+        size = clone.nbytes
+        try:
+            if ready is None:
+                return work(snapshot(clone))
+            snap = self._fetch(clone, ready)
+            del clone
+        finally:
+            self._room.give(size)
+        return work(snap)
+
+    def _fetch(self, clone: Any, ready: Any) -> Snapshot:
+        """The clone in the memory of this thread, which holds it until the next one."""
         import torch  # noqa: PLC0415 - only a pipeline has torch
 
-        size = clone.numel() * clone.element_size()
-        try:
-            if not hasattr(self._own, "stream"):
-                self._own.stream = torch.cuda.Stream()
-                self._own.memory = torch.empty(LARGEST, dtype=torch.uint8, pin_memory=True)
-            memory = self._own.memory[:size]
-            with torch.inference_mode(), torch.cuda.stream(self._own.stream):
-                self._own.stream.wait_event(ready)
-                memory.copy_(clone.reshape(-1).view(torch.uint8), non_blocking=True)
-                ready.record()
-            ready.synchronize()
-            shape, device = tuple(clone.shape), str(clone.device)
-        finally:
-            del clone
-            self._room.give(size)
+        own = self._own
+        if not hasattr(own, "stream"):
+            own.stream = torch.cuda.Stream()
+            own.memory = torch.empty(_LARGEST, dtype=torch.uint8, pin_memory=True)
+        memory = own.memory[: clone.nbytes]
+        with torch.inference_mode(), torch.cuda.stream(own.stream):
+            own.stream.wait_event(ready)
+            memory.copy_(clone.reshape(-1).view(torch.uint8), non_blocking=True)
+            ready.record()
+        ready.synchronize()
+        dtype = _dtype(clone)
         data = memory.numpy().view(storage_dtype(dtype))
         if dtype == "bool":
             data = (data != 0).view(data.dtype)  # a reinterpreted byte may hold another truth
-        return work(Snapshot(dtype=dtype, shape=shape, device=device, data=data))
+        return Snapshot(dtype=dtype, shape=tuple(clone.shape), device=str(clone.device), data=data)
+
+
+def fits(value: Any) -> bool:
+    """Whether a value is a tensor that `Copies` takes: plain, and not too large to be held."""
+    return (
+        hasattr(value, "detach")
+        and str(value.layout) == "torch.strided"
+        and not (value.is_quantized or value.is_nested or value.is_meta)
+        and value.numel() * value.element_size() <= _LARGEST
+    )
+
+
+def _dtype(tensor: Any) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 class _Room:

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from matrix_capture.catalogue import BY_NAME, Artifact, Depth, Device, expected
-from matrix_capture.device import LARGEST, Copies
+from matrix_capture.device import Copies, fits
 from matrix_capture.digest import (
     Figures,
     Snapshot,
@@ -25,7 +25,6 @@ from matrix_capture.values import ValueStore
 
 _BATCH = 1024  # rows that wait as Python objects, which take ten times the memory of columns
 
-_WORTH_SHARING = 2**19  # bytes, below which a second thread costs more than it saves
 _BESIDE = ThreadPoolExecutor(thread_name_prefix="count")
 
 _Row = dict[str, Any]
@@ -73,12 +72,12 @@ class Recorder:
         `key` is the value of the artifact that the order rule of this one refers to.
         """
         entry = BY_NAME[artifact]
-        measure = partial(_measured, entry, self._store)
         measured: _Row | Future[_Row]
-        if self._copies and getattr(value, "is_cuda", False) and _leaves_at_once(entry, value):
-            measured = self._copies.submit(value, measure)
+        if self._copies and entry.order == "none" and fits(value):
+            measured = self._copies.submit(value, partial(_measured_alone, entry, self._store))
         else:
-            measured = measure(snapshot(value), None if key is None else snapshot(key))
+            key = None if key is None else snapshot(key)
+            measured = _measured(entry, self._store, snapshot(value), key)
         place = (artifact, part, self.scope)
         row = {
             "seq": self._count,
@@ -127,27 +126,37 @@ class Recorder:
         self._rows.clear()
 
 
-def _leaves_at_once(entry: Artifact, value: Any) -> bool:
-    """Whether a tensor on a device may be digested later: it is plain and not too large."""
-    plain = str(value.layout) == "torch.strided" and not value.is_quantized
-    return plain and entry.order == "none" and value.numel() * value.element_size() <= LARGEST
-
-
-def _counted(snap: Snapshot, *, statistics: bool) -> tuple[list[bytes], Figures]:
-    return block_hashes(snap), figures(snap, statistics=statistics)
+def _counted(entry: Artifact, snap: Snapshot) -> tuple[list[bytes], Figures]:
+    return block_hashes(snap), figures(snap, statistics=entry.keep == "always")
 
 
 def _measured(
     entry: Artifact, store: ValueStore | None, snap: Snapshot, key: Snapshot | None = None
 ) -> _Row:
-    """The columns of a row that follow from the value."""
-    kept = entry.keep == "always"
-    if snap.data.nbytes < _WORTH_SHARING:
-        digest, (blocks, counted) = content_hash(snap), _counted(snap, statistics=kept)
-    else:
-        beside = _BESIDE.submit(_counted, snap, statistics=kept)
-        digest, (blocks, counted) = content_hash(snap), beside.result()
-    if kept and store is not None:
+    """The columns of a row that follow from the value, by all cores."""
+    beside = _BESIDE.submit(_counted, entry, snap)
+    digest = content_hash(snap)
+    return _columns(entry, store, snap, digest=digest, counts=beside.result(), key=key)
+
+
+def _measured_alone(entry: Artifact, store: ValueStore | None, snap: Snapshot) -> _Row:
+    """The same by this thread alone, beside others like it."""
+    digest = content_hash(snap, alone=True)
+    return _columns(entry, store, snap, digest=digest, counts=_counted(entry, snap))
+
+
+def _columns(
+    entry: Artifact,
+    store: ValueStore | None,
+    snap: Snapshot,
+    *,
+    digest: bytes,
+    counts: tuple[list[bytes], Figures],
+    key: Snapshot | None = None,
+) -> _Row:
+    blocks, counted = counts
+    stored = entry.keep == "always" and store is not None
+    if stored and store is not None:
         store.put(snap, digest)
     return {
         "dtype": snap.dtype,
@@ -159,7 +168,7 @@ def _measured(
         "multiset": None if entry.order == "none" else multiset_hash(snap, entry.order, key),
         "blocks": blocks,
         "block_rows": snap.block_rows,
-        "stored": kept and store is not None,
+        "stored": stored,
         "nan": counted.nan,
         "inf": counted.inf,
         "zeros": counted.zeros,
