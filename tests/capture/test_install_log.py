@@ -233,8 +233,9 @@ UV_TREE_OFFLINE = """\
 error: Failed to build `colbert-ai @ file:///tmp/t/0a0a`
   cause: Failed to resolve requirements from `setup.py` build
   cause: No solution found when resolving: `setuptools>=40.8.0`
-  cause: Failed to fetch: `https://pypi.org/simple/setuptools/`
-  cause: dns error
+  cause: Request failed after 3 retries in 9.5s
+  cause: Failed to fetch: http://127.0.0.1:9/simple/setuptools/
+  cause: error sending request for url (http://127.0.0.1:9/simple/setuptools/)
 """
 UV_TREE_CONFLICT = """\
 error: No solution found when resolving dependencies

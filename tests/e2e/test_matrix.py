@@ -156,6 +156,21 @@ def test_a_release_that_cannot_be_installed_is_recorded(done: Done, tmp_path: Pa
             assert after.files[name] == content
 
 
+@pytest.mark.parametrize("colbert", ["main", "--pre", "tests", "git+https://example.org/x@main"])
+def test_a_colbert_that_is_none_is_refused_in_one_line(colbert: str) -> None:
+    process = subprocess.run(
+        [sys.executable, "-m", "nox", "-s", "matrix", "--", f"--colbert={colbert}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    lines = [line for line in process.stderr.splitlines() if not line.startswith("nox > ")]
+    assert process.returncode == 2
+    assert len(lines) == 1
+    assert lines[0].startswith("error: --colbert ")
+
+
 def test_the_inputs_are_those_on_record() -> None:
     # Whoever changes them makes every capture on record incomparable: that must be on purpose.
     prepared = inputs.prepare(ROOT / "_cache" / "sources", ROOT / "_cache")
