@@ -94,6 +94,10 @@ class Recorder:
         if len(self._rows) == _BATCH:
             self._settle()
 
+    def has(self, artifact: str) -> bool:
+        """Whether the scope has a value of that artifact already."""
+        return (artifact, "", self.scope) in self._occurrences
+
     def note(self, artifact: str, reason: str) -> None:
         """Note why an artifact is missing that a whole run shows here; the first reason stands."""
         if artifact in self._expected:

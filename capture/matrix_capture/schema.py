@@ -96,9 +96,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """Everything about a capture that is not a tensor.
 
     `factors` are the lane's fixed factors as found in the environment, `missing` maps an artifact
-    that could not be tapped to the reason, `options` are those that set this lane apart from its
-    baseline, `note` says how an environment came about that no session installed, `seconds` are
-    wall seconds per stage, `started` is UTC in ISO 8601.
+    that could not be tapped, be it in one pass only, to the reason, `options` are those that set
+    this lane apart from its baseline, `note` says how an environment came about that no session
+    installed, `seconds` are wall seconds per stage, `started` is UTC in ISO 8601.
     """
 
     schema_version: int

@@ -2,12 +2,12 @@
 
 colbert-ai is never edited. Each tap names its target and is a generator: what comes before its
 `yield` sees the arguments, what comes after sees the result. A tap that fails, or whose target was
-renamed, makes its artifacts `missing` with the reason; the pipeline runs on, unchanged.
+renamed, makes its artifacts `missing` with the reason; the pipeline runs on, unchanged. Where the
+target is what tells one pass from another, so does it make everything that is seen in that pass.
 """
 
 import functools
 import importlib
-import inspect
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -22,11 +22,23 @@ Observation = Generator[None, Any, None]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tap:
-    """A function of colbert-ai (`module:qualified.name`), what observes it and what it yields."""
+    """A function of colbert-ai (`module:qualified.name`), what observes it and what it yields.
+
+    `opens` names the pass that lasts as long as a call of it, `within` the only passes in which it
+    is observed; without any it always is.
+    """
 
     target: str
     artifacts: tuple[str, ...]
     observe: Callable[..., Observation]
+    opens: str = ""
+    within: tuple[str, ...] = ()
+
+    @property
+    def lost_without(self) -> tuple[str, ...]:
+        """The artifacts that are lost, at least in one pass, with the target."""
+        inside = (tap for tap in TAPS if self.opens in tap.within)
+        return (*self.artifacts, *(artifact for tap in inside for artifact in tap.artifacts))
 
 
 @contextmanager
@@ -36,11 +48,12 @@ def tapped(recorder: Recorder) -> Iterator[None]:
         for tap in TAPS:
             try:
                 owner, name = _find(tap.target)
-                original = inspect.getattr_static(owner, name)
-            except (ImportError, AttributeError):
+                # Not what a class inherits: that is another function, which a renamed one may call.
+                original = vars(owner)[name]
+            except (ImportError, AttributeError, KeyError):
                 _note(recorder, tap, f"tap target not found: {tap.target}")
                 continue
-            undo.callback(_restore, owner, name, vars(owner).get(name, _INHERITED))
+            undo.callback(setattr, owner, name, original)
             if isinstance(original, classmethod | staticmethod):
                 wrapper = _wrap(original.__func__, tap, recorder)
                 setattr(owner, name, type(original)(wrapper))
@@ -50,7 +63,6 @@ def tapped(recorder: Recorder) -> Iterator[None]:
 
 
 TAPS: list[Tap] = []
-_INHERITED = object()
 
 
 def _find(target: str) -> tuple[Any, str]:
@@ -60,21 +72,21 @@ def _find(target: str) -> tuple[Any, str]:
     return functools.reduce(getattr, owners, importlib.import_module(module)), name
 
 
-def _restore(owner: Any, name: str, value: Any) -> None:
-    if value is _INHERITED:
-        delattr(owner, name)
-    else:
-        setattr(owner, name, value)
-
-
 def _note(recorder: Recorder, tap: Tap, reason: str) -> None:
-    for artifact in tap.artifacts:
+    for artifact in tap.lost_without:
         recorder.note(artifact, reason)
+
+
+def _pass(recorder: Recorder) -> str:
+    """The name of the pass that the recorder is in, without its number."""
+    return recorder.scope.partition(".")[0]
 
 
 def _wrap(original: Callable[..., Any], tap: Tap, recorder: Recorder) -> Callable[..., Any]:
     @functools.wraps(original)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
+        if tap.within and _pass(recorder) not in tap.within:
+            return original(*args, **kwargs)
         observation = _observed(tap, recorder, args, kwargs)
         watching = _advance(observation, tap, recorder)
         try:
@@ -116,38 +128,48 @@ def _advance(observation: Observation, tap: Tap, recorder: Recorder, result: Any
 
 
 def _tap(
-    target: str, *artifacts: str
+    target: str, *artifacts: str, opens: str = "", within: tuple[str, ...] = ()
 ) -> Callable[[Callable[..., Observation]], Callable[..., Observation]]:
     def register(observe: Callable[..., Observation]) -> Callable[..., Observation]:
-        TAPS.append(Tap(target=target, artifacts=artifacts, observe=observe))
+        TAPS.append(
+            Tap(target=target, artifacts=artifacts, observe=observe, opens=opens, within=within)
+        )
         return observe
 
     return register
 
 
 _INDEXER = "colbert.indexing.collection_indexer:CollectionIndexer"
+_ENCODER = "colbert.indexing.collection_encoder:CollectionEncoder"
 _CODEC = "colbert.indexing.codecs.residual:ResidualCodec"
 
 
 # Which pass a value belongs to. The tokenizer, the encoder and the codec serve several.
 
+_ENCODED = ("sample", "chunk")
 
-@_tap(f"{_INDEXER}._sample_embeddings")
+
+@_tap(f"{_INDEXER}._sample_embeddings", opens="sample")
 def _sample_pass(recorder: Recorder, *_: Any) -> Observation:
     with recorder.within("sample"):
         yield
 
 
-@_tap(f"{_INDEXER}.index")
+@_tap(f"{_INDEXER}.index", opens="chunk")
 def _chunk_pass(recorder: Recorder, *_: Any) -> Observation:
     with recorder.within("chunk.0"):
         yield
 
 
-@_tap("colbert.indexing.index_saver:IndexSaver.save_chunk")
-def _next_chunk(recorder: Recorder, saver: Any, chunk_idx: int, *_: Any) -> Observation:
-    yield
-    recorder.scope = f"chunk.{chunk_idx + 1}"
+def _next_chunk(recorder: Recorder) -> None:
+    """Go on to the next chunk, where the recorder is in one.
+
+    A chunk is encoded, then compressed. Either of the two tells where it ends, should colbert-ai
+    rename the function that does the other.
+    """
+    name, _, number = recorder.scope.partition(".")
+    if name == "chunk":
+        recorder.scope = f"chunk.{int(number) + 1}"
 
 
 # Encoding.
@@ -160,18 +182,19 @@ def _sample_pids(recorder: Recorder, *_: Any) -> Observation:
         recorder.record("sample_pids", pids)
 
 
-@_tap(
-    "colbert.indexing.collection_encoder:CollectionEncoder.encode_passages",
-    "num_passages",
-    "doclens",
-    "local_sample_embs",
-)
+@_tap(f"{_ENCODER}.encode_passages", "num_passages", "doclens", within=_ENCODED)
 def _encode_passages(recorder: Recorder, encoder: Any, passages: list[str]) -> Observation:
+    if recorder.has("num_passages"):
+        _next_chunk(recorder)
     recorder.record("num_passages", len(passages))
-    embs, doclens = yield
+    _embs, doclens = yield
     recorder.record("doclens", doclens)
-    if recorder.scope == "sample":
-        recorder.record("local_sample_embs", embs)
+
+
+@_tap(f"{_ENCODER}.encode_passages", "local_sample_embs", within=("sample",))
+def _encode_sample(recorder: Recorder, *_: Any) -> Observation:
+    embs, _doclens = yield
+    recorder.record("local_sample_embs", embs)
 
 
 @_tap(
@@ -179,6 +202,7 @@ def _encode_passages(recorder: Recorder, encoder: Any, passages: list[str]) -> O
     "reverse_indices",
     "input_ids",
     "attention_mask",
+    within=_ENCODED,
 )
 def _tensorize(
     recorder: Recorder, tokenizer: Any, texts: list[str], bsize: int | None = None
@@ -200,6 +224,7 @@ def _tensorize(
     "half",
     "batches",
     "batch_masks",
+    within=_ENCODED,
 )
 def _doc(recorder: Recorder, checkpoint: Any, *_: Any, **__: Any) -> Observation:
     with ExitStack() as watching:
@@ -239,7 +264,7 @@ def _watch_encoder(recorder: Recorder, checkpoint: Any, watching: ExitStack) -> 
         watching.callback(handle.remove)
 
 
-@_tap("colbert.modeling.checkpoint:Checkpoint.docFromText", "D")
+@_tap("colbert.modeling.checkpoint:Checkpoint.docFromText", "D", within=_ENCODED)
 def _doc_from_text(recorder: Recorder, *_: Any, **__: Any) -> Observation:
     embeddings, *_rest = yield
     recorder.record("D", embeddings)
@@ -274,7 +299,13 @@ def _train_kmeans(recorder: Recorder, *_: Any) -> Observation:
         recorder.record("centroids", centroids)
 
 
-@_tap(f"{_INDEXER}._compute_avg_residual", "bucket_cutoffs", "bucket_weights", "avg_residual")
+@_tap(
+    f"{_INDEXER}._compute_avg_residual",
+    "bucket_cutoffs",
+    "bucket_weights",
+    "avg_residual",
+    opens="heldout",
+)
 def _avg_residual(recorder: Recorder, *_: Any) -> Observation:
     with recorder.within("heldout"):
         bucket_cutoffs, bucket_weights, avg_residual = yield
@@ -283,13 +314,15 @@ def _avg_residual(recorder: Recorder, *_: Any) -> Observation:
         recorder.record("bucket_weights", bucket_weights)
 
 
-@_tap(f"{_CODEC}.compress_into_codes", "codes", "heldout_codes")
+@_tap(f"{_CODEC}.compress_into_codes", "heldout_codes", within=("heldout",))
+@_tap(f"{_CODEC}.compress_into_codes", "codes", within=("chunk",))
 def _compress_into_codes(recorder: Recorder, *_: Any, **__: Any) -> Observation:
     codes = yield
     recorder.record("heldout_codes" if recorder.scope == "heldout" else "codes", codes)
 
 
-@_tap(f"{_CODEC}.lookup_centroids", "centroids_of_codes", "heldout_centroids")
+@_tap(f"{_CODEC}.lookup_centroids", "heldout_centroids", within=("heldout",))
+@_tap(f"{_CODEC}.lookup_centroids", "centroids_of_codes", within=("chunk",))
 def _lookup_centroids(recorder: Recorder, *_: Any, **__: Any) -> Observation:
     centroids = yield
     heldout = recorder.scope == "heldout"
@@ -299,14 +332,15 @@ def _lookup_centroids(recorder: Recorder, *_: Any, **__: Any) -> Observation:
 # Compression and the inverted file.
 
 
-@_tap(f"{_CODEC}.compress", "embs", "residuals")
+@_tap(f"{_CODEC}.compress", "embs", "residuals", within=("chunk",))
 def _compress(recorder: Recorder, codec: Any, embs: Any) -> Observation:
     recorder.record("embs", embs)
     compressed = yield
     recorder.record("residuals", compressed.residuals)
+    _next_chunk(recorder)
 
 
-@_tap(f"{_CODEC}.binarize", "raw_residuals")
+@_tap(f"{_CODEC}.binarize", "raw_residuals", within=("chunk",))
 def _binarize(recorder: Recorder, codec: Any, residuals: Any) -> Observation:
     recorder.record("raw_residuals", residuals)
     yield
@@ -331,8 +365,9 @@ def _build_ivf(recorder: Recorder, *_: Any) -> Observation:
 @_tap("colbert.indexing.collection_indexer:optimize_ivf", "ivf", "ivf_lengths")
 def _optimize_ivf(recorder: Recorder, *_: Any, **__: Any) -> Observation:
     ivf, ivf_lengths = yield
-    recorder.record("ivf_lengths", ivf_lengths)
-    recorder.record("ivf", ivf, key=ivf_lengths)
+    with recorder.within("index"):
+        recorder.record("ivf_lengths", ivf_lengths)
+        recorder.record("ivf", ivf, key=ivf_lengths)
 
 
 @contextmanager

@@ -55,6 +55,16 @@ def test_occurrences_count_within_artifact_part_and_scope() -> None:
     assert [row["seq"] for row in rows(recorder)] == list(range(9))
 
 
+def test_a_scope_has_what_was_recorded_in_it() -> None:
+    recorder = Recorder()
+    with recorder.within("chunk.0"):
+        assert not recorder.has("D")
+        recorder.record("D", 1)
+        assert recorder.has("D")
+        assert not recorder.has("embs")
+    assert not recorder.has("D")
+
+
 def test_scopes_nest_and_survive_exceptions() -> None:
     recorder = Recorder()
 

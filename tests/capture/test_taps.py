@@ -1,5 +1,6 @@
 """Taps on a small stand-in for colbert-ai; on the real one they are tested where torch is."""
 
+import dataclasses
 import sys
 import types
 from collections.abc import Iterator
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 
 from matrix_capture import taps
-from matrix_capture.catalogue import BY_NAME, DEPTHS, Depth, expected
+from matrix_capture.catalogue import BY_NAME, DEPTHS, SCOPES, Depth, expected
 from matrix_capture.errors import MatrixError
 from matrix_capture.recorder import Recorder
 from matrix_capture.taps import Observation, Tap, tapped
@@ -56,7 +57,7 @@ def _see_result(recorder: Recorder, *_: Any, **__: Any) -> Observation:
 TARGETS = {
     "function": "fake.module:function",
     "method": "fake.module:Codec.compress",
-    "inherited": "fake.module:Codec.inherited",
+    "inherited": "fake.module:Base.inherited",
     "staticmethod": "fake.module:Codec.static",
     "classmethod": "fake.module:Codec.of",
 }
@@ -178,6 +179,7 @@ def test_an_exception_of_the_original_is_its_own(
     [
         ("fake.module:renamed", "function"),
         ("fake.module:Codec.renamed", "attribute"),
+        ("fake.module:Codec.inherited", "override"),
         ("fake.module:Renamed.compress", "class"),
         ("fake.renamed:function", "module"),
     ],
@@ -193,6 +195,80 @@ def test_a_renamed_target_is_missing_and_others_are_recorded(
     reason = f"tap target not found: {target}"
     assert recorder.missing == {"ivf": reason, "ivf_lengths": reason}, gone
     assert seen(recorder) == ["embs", "codes"]
+
+
+def test_what_a_class_inherits_is_not_what_it_defines(
+    fake: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(monkeypatch, see("fake.module:Codec.inherited"))
+    recorder, values = Recorder(), [1]
+    with tapped(recorder):
+        assert fake.Codec().inherited(values) is values
+    assert set(recorder.missing) == {"embs", "codes"}
+    assert seen(recorder) == []
+
+
+# Passes.
+
+
+def _open(recorder: Recorder, *_: Any, **__: Any) -> Observation:
+    with recorder.within("chunk.3"):
+        yield
+
+
+def opening(target: str) -> Tap:
+    return Tap(target=target, artifacts=("sample_pids",), observe=_open, opens="chunk")
+
+
+def inside(*passes: str) -> Tap:
+    return Tap(target=TARGETS["function"], artifacts=("D",), observe=_see_result, within=passes)
+
+
+@pytest.mark.parametrize(
+    ("tap", "scopes"),
+    [
+        (inside(), ["setup", "sample", "chunk.3"]),
+        (inside("chunk"), ["chunk.3"]),
+        (inside("sample", "chunk"), ["sample", "chunk.3"]),
+        (inside("heldout"), []),
+    ],
+)
+def test_a_tap_observes_only_within_its_passes(
+    tap: Tap, scopes: list[str], fake: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(monkeypatch, tap)
+    recorder, values = Recorder(), [1]
+    with tapped(recorder):
+        for scope in ("setup", "sample", "chunk.3"):
+            with recorder.within(scope):
+                assert fake.function(values) is values
+    assert recorder.table()["scope"].to_pylist() == scopes
+    assert recorder.missing == {}
+
+
+@pytest.mark.parametrize("how", ["renamed", "failing"])
+def test_a_lost_pass_is_noted_for_all_that_is_seen_in_it(
+    how: str, fake: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> Observation:
+        raise RuntimeError("planted")
+        yield
+
+    gone = opening("fake.module:Codec.renamed")
+    if how == "failing":
+        gone = dataclasses.replace(opening(TARGETS["method"]), observe=fail)
+    elsewhere = Tap(
+        target=TARGETS["staticmethod"], artifacts=("embs",), observe=_see, within=("sample",)
+    )
+    install(monkeypatch, gone, inside("sample", "chunk"), elsewhere)
+    recorder = Recorder()
+    with tapped(recorder):
+        fake.Codec().compress([1])
+        fake.function([1])
+        with recorder.within("sample"):
+            fake.function([1])
+    assert set(recorder.missing) == {"sample_pids", "D"}
+    assert recorder.table()["scope"].to_pylist() == ["sample"]
 
 
 def _unpack(recorder: Recorder, *_: Any) -> Observation:
@@ -258,6 +334,12 @@ def test_the_first_reason_stays(fake: Any, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 # The real table.
+
+
+def test_every_pass_that_a_tap_looks_into_is_opened_by_one() -> None:
+    opened = [tap.opens for tap in taps.TAPS if tap.opens]
+    assert sorted(opened) == sorted(set(opened))
+    assert {name for tap in taps.TAPS for name in tap.within} == set(opened) <= set(SCOPES)
 
 
 def test_the_table_names_artifacts_of_the_catalogue_once() -> None:

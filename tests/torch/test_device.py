@@ -58,7 +58,7 @@ def test_rows_are_the_same_as_without(place: Any, tmp_path: Path) -> None:
     }
     tables = []
     for device in ("cpu", "cuda"):
-        recorder = Recorder(ValueStore(tmp_path / device), device=device)  # type: ignore[arg-type]
+        recorder = Recorder(ValueStore(tmp_path / device), device=device)
         for name, value in tensors.items():
             recorder.record(name, value)
         tables.append(recorder.table())

@@ -5,9 +5,12 @@ from typing import Any
 import pytest
 import torch
 
+from matrix_capture.catalogue import DEPTHS, Depth, expected
 from matrix_capture.pipeline import Pipeline
 from matrix_capture.recorder import Recorder
-from matrix_capture.taps import TAPS, Tap, _find, _torch_calls, tapped
+from matrix_capture.taps import TAPS, _find, _torch_calls, tapped
+
+TARGETS = list(dict.fromkeys(tap.target for tap in TAPS))
 
 pytestmark = pytest.mark.usefixtures("imported")
 
@@ -17,10 +20,10 @@ def owners() -> list[tuple[Any, str, Any]]:
     return [(owner, name, vars(owner)[name]) for owner, name in found]
 
 
-@pytest.mark.parametrize("tap", TAPS, ids=lambda tap: tap.target)
-def test_every_target_exists(tap: Tap) -> None:
-    owner, name = _find(tap.target)
-    assert callable(getattr(owner, name))
+@pytest.mark.parametrize("target", TARGETS)
+def test_every_target_exists(target: str) -> None:
+    owner, name = _find(target)
+    assert callable(vars(owner)[name])
 
 
 def test_installing_finds_everything_and_leaves_nothing() -> None:
@@ -32,17 +35,19 @@ def test_installing_finds_everything_and_leaves_nothing() -> None:
     assert owners() == before
 
 
-@pytest.mark.parametrize("tap", TAPS, ids=lambda tap: tap.target)
-def test_a_renamed_target_costs_exactly_its_artifacts(
-    tap: Tap, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("depth", DEPTHS)
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_renamed_target_is_noted_for_all_that_is_lost(
+    target: str, depth: Depth, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    owner, name = _find(tap.target)
-    for holder in getattr(owner, "__mro__", [owner]):
-        monkeypatch.delattr(holder, name, raising=holder is owner)
-    recorder = Recorder()
+    monkeypatch.delattr(*_find(target))
+    recorder = Recorder(depth=depth)
     with tapped(recorder):
         pass
-    assert recorder.missing == dict.fromkeys(tap.artifacts, f"tap target not found: {tap.target}")
+    lost = {artifact for tap in TAPS if tap.target == target for artifact in tap.lost_without}
+    lost &= {artifact.name for artifact in expected("cpu", depth)}
+    assert lost
+    assert recorder.missing == dict.fromkeys(lost, f"tap target not found: {target}")
 
 
 # Torch functions that colbert-ai calls on its locals.
