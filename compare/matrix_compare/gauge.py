@@ -6,6 +6,7 @@ from matrix_capture.digest import Snapshot
 from matrix_capture.errors import MatrixError
 from matrix_capture.values import ValueStore
 from matrix_compare.metrics import Distances, measure
+from matrix_compare.schema import NO_VALUES
 from matrix_compare.tolerance import Profile
 
 
@@ -26,7 +27,7 @@ class Gauge:
 
     def _measure(self, a: bytes, b: bytes) -> Distances | str:
         if a not in self._store or b not in self._store:
-            return "values not kept"
+            return NO_VALUES
         try:
             return measure(self._read(a), self._read(b), self._profiles)
         except MatrixError as error:

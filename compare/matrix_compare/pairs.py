@@ -4,13 +4,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
-from matrix_capture.catalogue import CATALOGUE, POSITION, Artifact
+from matrix_capture.catalogue import (
+    BY_NAME,
+    DEPTHS,
+    POSITION,
+    Artifact,
+    Device,
+    expected,
+)
 from matrix_capture.errors import MatrixError
-from matrix_capture.schema import Capture, list_captures, read_capture
+from matrix_capture.schema import Capture, Record, list_captures, read_capture
 from matrix_capture.settings import Settings
 from matrix_capture.values import ValueStore
 from matrix_compare.alignment import Alignment, Column
@@ -76,9 +83,10 @@ def compare(
     """The verdict rows (`schema.COLUMNS`) of all pairs, each capture against every later one.
 
     Rows come in the order of a, b, catalogue, scope and part. Where a run stopped, whatever the
-    other side has is `failed` or `not_run`. A catalogue artifact that neither side has gets one row
-    without part and scope if a run stopped before it or could not tap it, so that a pair of failed
-    captures is not empty; otherwise it is not mentioned.
+    other side has is `failed` or `not_run`. An artifact that neither side has, but that a whole run
+    on this device at this depth shows, gets one row without part and scope if a run stopped before
+    it or could not tap it, so that a pair of failed captures is not empty; otherwise it is not
+    mentioned.
     """
     if len(captures) < 2:
         return []
@@ -164,11 +172,12 @@ class _Judging:
     def _absent(
         self, a: int, b: int, present: set[str], reasons: tuple[str, ...]
     ) -> list[dict[str, Any]]:
-        """Rows for the catalogue artifacts that neither side has, where a record says why."""
+        """Rows for the artifacts that neither side has, where a record says why."""
         sides = [Side(record=self._records[n], cell=None) for n in (a, b)]
+        wanted = set().union(*(_expected(side.record) for side in sides)) - present
         rows = []
-        for artifact in CATALOGUE:
-            if artifact.name not in present and any(_explains(side, artifact) for side in sides):
+        for artifact in (BY_NAME[name] for name in sorted(wanted, key=POSITION.__getitem__)):
+            if any(_explains(side, artifact) for side in sides):
                 finding = judge(
                     artifact,
                     *sides,
@@ -198,6 +207,14 @@ _REQUIRED = (
     *("seq", "repeat", "stage", "artifact", "part", "scope", "occurrence"),
     *("dtype", "shape", "digest"),
 )
+
+
+def _expected(record: Record) -> set[str]:
+    """What a whole run of this kind shows; the record may come from anywhere."""
+    depth = next((depth for depth in DEPTHS if depth == record.options.get("depth")), DEPTHS[0])
+    devices: tuple[Device, ...] = get_args(Device)
+    own = tuple(device for device in devices if device == record.factors.get("device"))
+    return {artifact.name for device in own or devices for artifact in expected(device, depth)}
 
 
 def _explains(side: Side, artifact: Artifact) -> bool:

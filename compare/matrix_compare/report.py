@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from matrix_capture.catalogue import BY_NAME
-from matrix_capture.schema import Capture
-from matrix_compare.schema import Verdict
+from matrix_capture.schema import Capture, Record
+from matrix_compare.schema import NO_VALUES, Verdict, layer_of, layer_spans
 from matrix_compare.verdict import NOT_FINITE
 
 Row = Mapping[str, Any]
@@ -37,16 +37,27 @@ def plain(text: str) -> str:
 def sentence(a: str, b: str, rows: Sequence[Row]) -> str:
     """The pair in one sentence: how many rows have which verdict, and where a difference starts.
 
-    The counts add up to the number of rows.
+    The counts add up to the number of rows. Where nobody knows how far the start moves, the first
+    artifact behind it that was measured is named too.
     """
     counts = Counter(row["verdict"] for row in rows)
-    told = [_counted(verdict, counts[verdict]) for verdict in _TOLD if counts[verdict]]
+    unsized = sum(_unsized(row) for row in rows)
+    told = [_counted(verdict, counts[verdict], unsized) for verdict in _TOLD if counts[verdict]]
     text = f"{a}...{b}: {', '.join(told) or 'nothing to compare'}"
     starts = [row for row in rows if row["role"] == "origin"]
     # A probe that moves with the pipeline shows the cause again; it is not where that starts.
     starts = [row for row in starts if row["kind"] != "probe"] or starts
-    origins = list(dict.fromkeys(row["artifact"] for row in starts))
-    return plain(f"{text}; starts at {_listed(origins)}" if origins else text)
+    if not starts:
+        return plain(text)
+    text += f"; starts at {_listed(_whereabouts(starts))}"
+    measured = (
+        row["artifact"]
+        for row in rows
+        if row["kind"] != "probe" and row["max_abs"] is not None and row["role"] == "propagated"
+    )
+    if all(map(_unsized, starts)) and (first := next(measured, "")):
+        text += f", measured from {first} on"
+    return plain(text)
 
 
 def print_pair(
@@ -59,7 +70,7 @@ def print_pair(
     if not rows:
         return
     console.print(_table(rows, profiles, _dtypes(a) | _dtypes(b), described=console.width >= _WIDE))
-    for note in _notes(rows):
+    for note in (*_notes(rows), *_doubts(a.record), *_doubts(b.record)):
         console.print(Text(note))
     console.print()
 
@@ -129,7 +140,11 @@ def _lines(rows: Sequence[Row], dtypes: Dtypes) -> Iterator[_Line]:
             alike.setdefault((row["verdict"], *row["profiles"], dtype), []).append(row)
         for (*_, dtype), members in alike.items():
             if len(members) > 1:
-                label = f"{name} x{len(members)}"
+                layers = [layer_of(name, row["part"]) for row in members]
+                known = [layer for layer in layers if layer is not None]
+                # Which layers agree matters only where others do not.
+                which = layer_spans(known) if layers == known and len(alike) > 1 else ""
+                label = f"{name} {which} x{len(members)}" if which else f"{name} x{len(members)}"
             else:
                 only = members[0]
                 scope = only["scope"] if len(whole) > 1 else ""
@@ -149,6 +164,8 @@ def _passes(row: Row, profile: str) -> str:
 def _largest(line: _Line) -> str:
     if any(NOT_FINITE in row["reason"] for row in line.rows):
         return "not finite"
+    if all(map(_unsized, line.rows)):
+        return "not kept"
     found = [row["max_abs"] for row in line.rows if row["max_abs"] is not None]
     return f"{max(found):.3g}" if found else ""
 
@@ -164,15 +181,52 @@ def _notes(rows: Sequence[Row]) -> Iterator[str]:
     for (value, reason), names in reasons.items():
         verdict = Verdict(value)
         word = verdict.value.replace("_", " ")
-        yield plain(f"{verdict.glyph} {word}: {reason} ({_listed(names)})")
+        more = ", so nobody knows how far they are apart" if reason == NO_VALUES else ""
+        yield plain(f"{verdict.glyph} {word}: {reason}{more} ({_listed(names)})")
 
 
-def _counted(verdict: Verdict, count: int) -> str:
+def _doubts(record: Record) -> Iterator[str]:
+    """Which of a capture's own controls it did not pass."""
+    control, observer = record.control, record.observer
+    if control and not control.identical:
+        count = f"{control.unstable_tensors} of {control.tensors} tensors"
+        yield plain(
+            f"! torch {record.torch}: {count} differ between two runs of one environment "
+            f"({_listed(control.unstable)})"
+        )
+    if observer and not observer.identical:
+        names = _listed(observer.differing)
+        yield plain(f"! torch {record.torch}: watching changes the index ({names})")
+
+
+def _unsized(row: Row) -> bool:
+    """Whether a row differs and nobody knows how far."""
+    return bool(row["verdict"] == Verdict.DIFFERS and row["reason"] == NO_VALUES)
+
+
+def _whereabouts(rows: Sequence[Row]) -> list[str]:
+    """The artifacts of some rows, each with its part where it has one and lies in a layer."""
+    parts: dict[str, set[str]] = {}
+    for row in rows:
+        inside = layer_of(row["artifact"], row["part"]) is not None
+        parts.setdefault(row["artifact"], set()).add(row["part"] if inside else "")
+    return [
+        f"{name} {''.join(found)}".strip() if len(found) == 1 else name
+        for name, found in parts.items()
+    ]
+
+
+def _counted(verdict: Verdict, count: int, unsized: int) -> str:
     word = verdict.value.replace("_", " ")
-    return f"{count} {'differ' if verdict is Verdict.DIFFERS and count > 1 else word}"
+    if verdict is not Verdict.DIFFERS:
+        return f"{count} {word}"
+    known = f" ({unsized} of them by an unknown amount)" if unsized else ""
+    return f"{count} {'differ' if count > 1 else word}{known}"
 
 
 def _listed(names: Sequence[str]) -> str:
+    if not names:
+        return "not named"
     shown = list(names[:3])
     if len(names) > len(shown):
         shown.append(f"{len(names) - len(shown)} more")

@@ -3,6 +3,8 @@
 One Parquet file per lane, one row per pair of releases, artifact, part and scope.
 """
 
+import re
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -10,8 +12,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from matrix_capture.catalogue import BY_NAME
 from matrix_capture.errors import MatrixError
 from matrix_capture.schema import write_atomically
+
+NO_VALUES = "values not kept"
+"""The reason of a difference whose size nobody knows: one side or both have only digests."""
 
 
 class Verdict(StrEnum):
@@ -52,7 +58,7 @@ _GLYPHS = {
 
 _MEANINGS = {
     Verdict.FAILED: "the run stopped before this artifact",
-    Verdict.NOT_RUN: "there is no capture",
+    Verdict.NOT_RUN: "there is no capture, or the release cannot run on this GPU",
     Verdict.NOT_COMPARABLE: "inputs, host or a fixed factor differ",
     Verdict.MISSING: "present on one side only; never counts as a pass",
     Verdict.UNSTABLE: "differs between two runs of one environment; not blamed on torch",
@@ -91,6 +97,30 @@ COLUMNS = pa.schema(
         ("differing_occurrences", pa.list_(pa.int32())),
     ]
 )
+
+
+def layer_of(artifact: str, part: str) -> int | None:
+    """The encoder layer that a part lies in: 3 for `encoder.layer.3.output#1`; None for no layer.
+
+    Only what belongs to the encoder has layers: elsewhere a number in a part is that of a file.
+    """
+    known = BY_NAME.get(artifact)
+    if known is None or known.stage != "encode":
+        return None
+    # Longer numbers are no layers, and int() refuses the longest.
+    found = re.search(r"(?:^|\.)([0-9]{1,6})(?=[.#]|$)", part)
+    return int(found[1]) if found else None
+
+
+def layer_spans(layers: Iterable[int]) -> str:
+    """Layer numbers in order, runs as one: `0-2, 4`."""
+    spans: list[list[int]] = []
+    for layer in sorted(set(layers)):
+        if spans and layer == spans[-1][-1] + 1:
+            spans[-1][1:] = [layer]
+        else:
+            spans.append([layer])
+    return ", ".join("-".join(map(str, span)) for span in spans)
 
 
 def verdict_path(data: Path, lane: str) -> Path:

@@ -178,7 +178,11 @@ def stop(artifact: Artifact, side: Side, *, fewer: bool = False) -> tuple[Verdic
         reason = f"{record.torch} stopped at {failed}"
         return Verdict.FAILED, f"{reason}: {why}" if why else reason
     if side.cell is None and record.state(stage) == "not_run":
-        return Verdict.NOT_RUN, f"{record.torch} did not run {stage}"
+        reason = f"{record.torch} did not run {stage}"
+        before = STAGES[: STAGES.index(stage) + 1]
+        told = (record.status[name] for name in before if name in record.status)
+        why = next((status.message for status in told if status.state == "not_run"), "")
+        return Verdict.NOT_RUN, f"{reason}: {why}" if why else reason
     return None
 
 

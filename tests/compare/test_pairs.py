@@ -1,14 +1,15 @@
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from matrix_capture.catalogue import CATALOGUE
+from matrix_capture.catalogue import DEPTHS, Depth, Device, expected
 from matrix_capture.errors import MatrixError
-from matrix_capture.schema import digest_path, list_captures, read_capture
+from matrix_capture.schema import StageStatus, digest_path, list_captures, read_capture
 from matrix_capture.settings import Settings
 from matrix_capture.values import ValueStore
 from matrix_compare import alignment
@@ -17,6 +18,7 @@ from matrix_compare.schema import COLUMNS, read_verdicts, write_verdicts
 from matrix_compare.verdict import cell_of
 from tests.compare.conftest import LANE, Maker, Put, pipeline_puts, status_of
 
+DEVICES: tuple[Device, ...] = get_args(Device)
 EMBS = np.linspace(-1, 1, 12).astype(np.float16).reshape(3, 4)
 SWAPPED = np.array([3, 1, 2, 5, 0, 4])
 """`codes_sorted_indices` of `pipeline_puts` with the embeddings of code 0 swapped."""
@@ -139,6 +141,54 @@ def test_repeats_are_a_control_and_not_a_difference(make: Maker, verdicts: Any) 
     ]
 
 
+def encoder(*values: int, part: str = "encoder.layer", **changes: Any) -> list[Put]:
+    """The layers of an encoder, a value each, and what comes out of it."""
+    layers = [
+        Put(artifact="layers", part=f"{part}.{n}", value=value, keep=False)
+        for n, value in enumerate(values)
+    ]
+    last = [Put(artifact="bert", value=values[-1], keep=False)]
+    return [replace(put, **changes) for put in (*layers, *last)]
+
+
+def test_the_layer_where_a_divergence_starts(make: Maker, verdicts: Any) -> None:
+    make("2.7.1", encoder(*range(12)))
+    make("2.8.0", encoder(*range(9), 90, 100, 110)[::-1])
+    assert brief(verdicts(), "part", "verdict", "reason", "role")[8:] == [
+        ("encoder.layer.8", "identical", "", ""),
+        ("encoder.layer.9", "differs", "values not kept", "origin"),
+        ("encoder.layer.10", "differs", "values not kept", "propagated"),
+        ("encoder.layer.11", "differs", "values not kept", "propagated"),
+        ("", "differs", "values not kept", "propagated"),
+    ]
+
+
+def test_a_layer_that_does_not_equal_itself_is_blamed_on_nobody(make: Maker, verdicts: Any) -> None:
+    make("2.7.1", [*encoder(0, 1, 2), *encoder(0, 1, 2, repeat=1)])
+    make("2.8.0", [*encoder(0, 5, 7), *encoder(0, 6, 7, repeat=1)])
+    assert brief(verdicts(), "part", "verdict", "reason", "role") == [
+        ("encoder.layer.0", "identical", "", ""),
+        ("encoder.layer.1", "unstable", "2.8.0: repeats 0 and 1 disagree at occurrence 0", ""),
+        ("encoder.layer.2", "differs", "values not kept", ""),
+        ("", "differs", "values not kept", "propagated"),
+    ]
+
+
+def test_a_release_that_cannot_run_on_the_gpu_was_not_run(make: Maker, verdicts: Any) -> None:
+    why = "unsupported GPU: NVIDIA H200 is sm_90, this build of torch has code for sm_37"
+    status = status_of() | {
+        "load": StageStatus(state="not_run", message=why),
+        "index": StageStatus(state="not_run"),
+    }
+    make("2.0.1", status=status, repeats=2)
+    make("2.8.0", pipeline_puts(EMBS))
+    rows = verdicts()
+    assert set(brief(rows, "verdict", "reason", "role")) == {
+        ("not_run", f"2.0.1 did not run index: {why}", "")
+    }
+    assert {"embs", "index_ivf"} <= {row["artifact"] for row in rows}
+
+
 def test_captures_of_other_inputs_are_not_compared(make: Maker, verdicts: Any) -> None:
     make("2.7.1", pipeline_puts(EMBS))
     make("2.8.0", pipeline_puts(EMBS * 2), inputs={"checkpoint": "aa", "collection": "other"})
@@ -162,15 +212,21 @@ def test_a_failed_capture_fails_all_that_the_other_side_has(make: Maker, verdict
         ("codes_sorted_indices", "failed"),
     ]
     # What neither side has is told too, once each, so that no artifact is passed over.
-    assert {row["artifact"] for row in rows} == {artifact.name for artifact in CATALOGUE}
+    names = {artifact.name for device in DEVICES for artifact in expected(device, "default")}
+    assert {row["artifact"] for row in rows} == names
     assert {row["verdict"] for row in rows} == {"failed"}
 
 
-def test_a_pair_of_failed_captures_has_a_row_per_artifact(make: Maker, verdicts: Any) -> None:
-    make("2.7.1", status=status_of("install"))
-    make("2.8.0", status={})
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_a_pair_of_failed_captures_has_a_row_per_artifact_of_a_whole_run(
+    device: Device, depth: Depth, make: Maker, verdicts: Any
+) -> None:
+    factors = {"device": device}
+    make("2.7.1", status=status_of("install"), factors=factors, options={"depth": depth})
+    make("2.8.0", status={}, factors=factors)
     rows = verdicts()
-    assert [row["artifact"] for row in rows] == [artifact.name for artifact in CATALOGUE]
+    assert [row["artifact"] for row in rows] == [a.name for a in expected(device, depth)]
     assert set(brief(rows, "verdict", "part", "scope", "occurrences")) == {("failed", "", "", 0)}
 
 
@@ -231,7 +287,7 @@ class TestLoading:
         loaded = load_captures(tmp_path, LANE, settings)
         assert [capture.record.torch for capture in loaded.captures] == ["2.7.1"]
         reasons = sorted(loaded.excluded)
-        for reason, expected in zip(
+        for reason, beginning in zip(
             reasons,
             [
                 "torch-2.8.0.parquet: not a Parquet file",
@@ -241,7 +297,7 @@ class TestLoading:
             ],
             strict=True,
         ):
-            assert expected in reason
+            assert beginning in reason
             assert "\n" not in reason
 
     def test_a_release_without_a_capture(

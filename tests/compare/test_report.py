@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from matrix_capture.schema import Control, Observer, StageStatus
 from matrix_capture.settings import Settings
 from matrix_capture.values import ValueStore
 from matrix_compare.pairs import compare
 from matrix_compare.report import plain, print_pair, sentence
 from tests.compare.conftest import Maker, Put, capture_of, pipeline_puts, status_of
 
+EN_DASH = "\N{EN DASH}"
 EMBS = np.linspace(-1, 1, 12).astype(np.float16).reshape(3, 4)
 
 
@@ -38,17 +40,21 @@ def line(text: str, start: str) -> list[str]:
     return found.split()
 
 
+def cell(artifact: str = "embs", verdict: str = "close", **changes: Any) -> dict[str, Any]:
+    row = {"artifact": artifact, "part": "", "kind": "intermediate", "verdict": verdict}
+    return row | {"role": "", "reason": "", "max_abs": None} | changes
+
+
 def cells(**counts: int) -> list[dict[str, Any]]:
     return [
-        {
-            "artifact": "embs",
-            "kind": "intermediate",
-            "verdict": verdict,
-            "role": "origin" if verdict == "close" else "",
-        }
+        cell(verdict=verdict, role="origin" if verdict == "close" else "")
         for verdict, count in counts.items()
         for _ in range(count)
     ]
+
+
+def unsized(artifact: str, role: str, part: str = "") -> dict[str, Any]:
+    return cell(artifact, "differs", role=role, part=part, reason="values not kept")
 
 
 @pytest.mark.parametrize(
@@ -67,17 +73,36 @@ def cells(**counts: int) -> list[dict[str, Any]]:
         ),
         (
             [
-                {"artifact": name, "kind": "final", "verdict": "close", "role": "origin"}
+                cell(name, kind="final", role="origin")
                 for name in ("D", "D", "embs", "codes", "ivf", "sample")
             ],
             "a...b: 6 close; starts at D, embs, codes and 2 more",
         ),
         (
             [
-                {"artifact": name, "kind": kind, "verdict": "close", "role": "origin"}
+                cell(name, kind=kind, role="origin")
                 for name, kind in (("probe_normalize", "probe"), ("batches", "intermediate"))
             ],
             "a...b: 2 close; starts at batches",
+        ),
+        (
+            [
+                unsized("layers", "origin", "encoder.layer.3"),
+                unsized("layers", "propagated", "encoder.layer.4"),
+                cell("probe_normalize", kind="probe", role="propagated", max_abs=1.0),
+                cell("batches", role="propagated", max_abs=1e-7),
+            ],
+            "a...b: 2 close, 2 differ (2 of them by an unknown amount); "
+            "starts at layers encoder.layer.3, measured from batches on",
+        ),
+        (
+            [unsized("layers", "origin", f"encoder.layer.{n}") for n in (3, 5)],
+            "a...b: 2 differ (2 of them by an unknown amount); starts at layers",
+        ),
+        (
+            [unsized("normalized", "origin"), cell("ivf", role="origin", max_abs=2.0)],
+            "a...b: 1 close, 1 differs (1 of them by an unknown amount); "
+            "starts at normalized and ivf",
         ),
     ],
 )
@@ -124,6 +149,47 @@ def test_a_difference_without_a_size_is_not_shown_as_zero(show: Any) -> None:
     broken[0, 0] = np.nan
     text = show([Put(artifact="embs", value=EMBS)], [Put(artifact="embs", value=broken)])
     assert line(text, "embs")[-2:] == ["not", "finite"]
+
+
+def encoder(*values: float) -> list[Put]:
+    return [
+        Put(artifact="layers", part=f"encoder.layer.{n}", scope=scope, value=value, keep=False)
+        for scope in ("sample", "chunk.0")
+        for n, value in enumerate(values)
+    ]
+
+
+def test_a_difference_that_was_not_measured_fails_no_profile(show: Any) -> None:
+    text = show(encoder(1.0, 1.0, 1.0, 1.0), encoder(1.0, 1.0, 2.0, 2.0))
+    assert "starts at layers encoder.layer.2\n" in text
+    assert line(text, "layers 0-1 x4")[-2:] == ["=", "pass"]
+    assert line(text, "layers 2-3 x4")[-5:] == ["float64", "≠", "differs", "not", "kept"]
+    assert "≠ differs: values not kept, so nobody knows how far they are apart (layers)" in text
+    assert "layers x8" in show(encoder(1.0, 1.0, 1.0, 1.0), encoder(1.0, 1.0, 1.0, 1.0))
+
+
+def test_controls_that_a_capture_did_not_pass_are_told(show: Any) -> None:
+    control = Control(identical=False, tensors=9, unstable=("D sample 0",), unstable_tensors=1)
+    observer = Observer(identical=False, tensors=9, differing=("\x1b[2J", "b", "c", "d"))
+    puts = [Put(artifact="D", value=[1])]
+    text = show(puts, puts, control=control, observer=observer)
+    assert (
+        "! torch 2.8.0: 1 of 9 tensors differ between two runs of one environment (D sample 0)"
+    ) in text
+    assert "! torch 2.8.0: watching changes the index (\\x1b[2J, b, c and 1 more)" in text
+    assert "not named" in show(puts, puts, observer=Observer(identical=False, tensors=9))
+    good = Control(identical=True, tensors=9), Observer(identical=True, tensors=9)
+    assert "!" not in show(puts, puts, control=good[0], observer=good[1])
+
+
+def test_a_release_without_code_for_the_gpu_says_so(show: Any) -> None:
+    reason = "unsupported GPU: NVIDIA H200 is sm_90, this build of torch has code for sm_37"
+    status = status_of() | {
+        "load": StageStatus(state="not_run", message=reason),
+        "index": StageStatus(state="not_run"),
+    }
+    text = show(pipeline_puts(EMBS), [], status=status)
+    assert f"{EN_DASH} not run: 2.8.0 did not run index: {reason}" in " ".join(text.split())
 
 
 def test_reasons_are_told_once(show: Any) -> None:

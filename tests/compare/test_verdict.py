@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from matrix_capture.digest import content_hash
-from matrix_capture.schema import Record
+from matrix_capture.schema import Record, StageStatus
 from matrix_capture.settings import Settings
 from matrix_capture.values import ValueStore
 from matrix_compare.gauge import Gauge
@@ -295,6 +295,19 @@ def test_a_stage_that_was_not_run(bench: Bench) -> None:
     right = record_of("2.8.0", status={})
     found = bench([ONES], None, right=right)
     assert (found.verdict, found.reason) == (Verdict.NOT_RUN, "2.8.0 did not run index")
+
+
+def test_a_stage_that_was_not_run_says_why(bench: Bench) -> None:
+    why = "unsupported GPU: NVIDIA H200 is sm_90, this build of torch has code for sm_37"
+    status = status_of() | {
+        "load": StageStatus(state="not_run", message=why),
+        "index": StageStatus(state="not_run"),
+        "train": StageStatus(state="not_run", message="a later stage has no say"),
+    }
+    right = record_of("2.0.1", status=status)
+    for found in (bench([ONES], None, right=right), bench(None, [ONES], left=right)):
+        reason = f"2.0.1 did not run index: {why}"
+        assert (found.verdict, found.reason) == (Verdict.NOT_RUN, reason)
 
 
 def test_precedence(bench: Bench) -> None:
