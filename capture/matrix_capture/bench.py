@@ -14,7 +14,8 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -24,8 +25,7 @@ import msgspec
 import pyarrow.parquet as pq
 
 from matrix_capture import runner
-from matrix_capture.catalogue import Depth, Device
-from matrix_capture.digest import block_hashes, content_hash, figures, snapshot
+from matrix_capture.catalogue import DEPTHS
 from matrix_capture.errors import MatrixError
 from matrix_capture.job import Job
 from matrix_capture.pipeline import Pipeline
@@ -56,8 +56,8 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
 class Saver(Recorder):
     """Does what people did before: every value goes to a file of its own by `torch.save`."""
 
-    def __init__(self, folder: Path, device: Device) -> None:
-        super().__init__(device=device)
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
         self._folder = folder
         self._saved = 0
 
@@ -70,31 +70,52 @@ class Saver(Recorder):
 
 
 class _Clock:
-    """Adds up the seconds that a recorder keeps the pipeline waiting."""
+    """Adds up the seconds that one function of an object takes, until it is taken off."""
 
-    def __init__(self, recorder: Recorder) -> None:
+    def __init__(self, owner: Any, name: str) -> None:
         self.seconds = 0.0
-        self._record = recorder.record
-        recorder.record = self._timed  # type: ignore[method-assign]
+        self._timed = getattr(owner, name)
+        setattr(owner, name, self)
 
-    def _timed(self, *arguments: Any, **named: Any) -> None:
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
         started = time.perf_counter()
-        self._record(*arguments, **named)
-        self.seconds += time.perf_counter() - started
+        try:
+            return self._timed(*arguments, **named)
+        finally:
+            self.seconds += time.perf_counter() - started
+
+
+@contextmanager
+def _clustering() -> Iterator[_Clock]:
+    """Time what colbert-ai has faiss do."""
+    from colbert.indexing import collection_indexer  # noqa: PLC0415 - only a pipeline has it
+
+    untimed = collection_indexer.compute_faiss_kmeans
+    try:
+        yield _Clock(collection_indexer, "compute_faiss_kmeans")
+    finally:
+        collection_indexer.compute_faiss_kmeans = untimed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
     """One indexing of the collection: wall seconds, and what the taps took, saw and wrote.
 
-    `seconds` are those of the whole run, `taps` those of the recording alone.
+    `seconds` are those of the whole run, `clustering` those of faiss in it, where no tap does
+    anything and whose own time varies by more than all taps take; `taps` those of the recording.
     """
 
     seconds: float
+    clustering: float
     taps: float = 0.0
     tensors: int = 0
     digested: int = 0
     written: int = 0
+
+    @property
+    def tapped(self) -> float:
+        """Seconds of that part of the run which taps can slow down."""
+        return self.seconds - self.clustering
 
 
 def costs(job: Job, rounds: int) -> list[Measurement]:
@@ -114,7 +135,7 @@ def costs(job: Job, rounds: int) -> list[Measurement]:
     plain = statistics.median(run.seconds for run in runs["plain"])
     added = {
         variant: statistics.median(
-            run.seconds - base.seconds for run, base in zip(found, runs["plain"], strict=True)
+            run.tapped - base.tapped for run, base in zip(found, runs["plain"], strict=True)
         )
         for variant, found in runs.items()
     }
@@ -179,9 +200,10 @@ def _index(pipeline: Pipeline, variant: str) -> Run:
     folder = Path(tempfile.mkdtemp(dir=pipeline.folder))
     gc.collect()
     started = time.perf_counter()
-    recorder = _recorder(variant, folder, job)
-    clock = _Clock(recorder) if recorder else None
-    pipeline._index(job.collection, folder.name, recorder)
+    recorder = _recorder(variant, folder, pipeline)
+    clock = _Clock(recorder, "record") if recorder else None
+    with _clustering() as faiss_clock:
+        pipeline._index(job.collection, folder.name, recorder)
     indexed = time.perf_counter()
     table = recorder.table() if recorder else None
     if table is not None and table.num_rows:
@@ -193,9 +215,10 @@ def _index(pipeline: Pipeline, variant: str) -> Run:
     if recorder:
         recorder.close()
     if table is None or clock is None:
-        return Run(seconds=ended - started)
+        return Run(seconds=ended - started, clustering=faiss_clock.seconds)
     return Run(
         seconds=ended - started,
+        clustering=faiss_clock.seconds,
         taps=clock.seconds + ended - indexed,
         tensors=table.num_rows,
         digested=sum(table["nbytes"].to_pylist()),
@@ -203,13 +226,15 @@ def _index(pipeline: Pipeline, variant: str) -> Run:
     )
 
 
-def _recorder(variant: str, folder: Path, job: Job) -> Recorder | None:
+def _recorder(variant: str, folder: Path, pipeline: Pipeline) -> Recorder | None:
     if variant == "plain":
         return None
     if variant == "torch.save":
-        return Saver(folder, job.device)
-    depth: Depth = "sublayers" if variant == "sublayers" else "default"
-    return Recorder(ValueStore(folder), device=job.device, depth=depth)
+        return Saver(folder)
+    depth = DEPTHS[variant == "sublayers"]
+    return Recorder(
+        ValueStore(folder), depth=depth, device=pipeline.job.device, on_gpu=pipeline.on_gpu
+    )
 
 
 def _in_child(work: Callable[..., Any], *arguments: Any) -> Any:
@@ -244,7 +269,8 @@ def _peak(job: Job, variant: str) -> float:
 def _throughput(job: Job) -> list[Measurement]:
     import torch  # noqa: PLC0415 - only a pipeline has torch
 
-    torch.set_num_threads(job.threads)
+    with tempfile.TemporaryDirectory(prefix="colbert-matrix-") as scratch:
+        on_gpu = _loaded(job, Path(scratch)).on_gpu
     tensor = torch.rand(_LARGE // 4 // 96, 96, device=job.device)
     there = torch.empty_like(tensor)
 
@@ -254,10 +280,12 @@ def _throughput(job: Job) -> list[Measurement]:
             torch.cuda.synchronize()
 
     def digest() -> None:
-        snap = snapshot(tensor)
-        content_hash(snap)
-        block_hashes(snap)
-        figures(snap, statistics=False)
+        if on_gpu:
+            on_gpu.submit(tensor).result()
+        else:
+            recorder = Recorder(device=job.device)
+            recorder.record("layers", tensor)
+            recorder.table()
 
     size = tensor.numel() * tensor.element_size() / 1e9
     # A copy reads and writes: twice the bytes.

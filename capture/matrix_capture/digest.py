@@ -36,27 +36,57 @@ _EXPONENT = {"float16": 0x7C00, "bfloat16": 0x7F80}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Snapshot:
-    """A value as it was when captured, on the host.
-
-    `dtype` is torch's name, `data` the C-order elements as a flat array (bfloat16 as uint16 bits,
-    bool as uint8 0 or 1), `device` where it lived.
-    """
+class Layout:
+    """What a value is made of: torch's name of its dtype, its shape, and where it lived."""
 
     dtype: str
     shape: tuple[int, ...]
     device: str
-    data: npt.NDArray[Any]
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of one element."""
+        return storage_dtype(self.dtype).itemsize
+
+    @property
+    def numel(self) -> int:
+        """Number of elements."""
+        return prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all elements."""
+        return self.numel * self.itemsize
 
     @property
     def row_bytes(self) -> int:
         """Bytes of one leading row; a 0-d value is one row."""
-        return prod(self.shape[1:]) * self.data.itemsize
+        return prod(self.shape[1:]) * self.itemsize
 
     @property
     def block_rows(self) -> int:
         """Leading rows per block: a function of dtype and shape alone."""
         return max(1, BLOCK_BYTES // max(1, self.row_bytes))
+
+    @property
+    def header(self) -> bytes:
+        """What the content hash covers before the elements: `<dtype>|<d0,d1,…>|` in ASCII."""
+        return f"{self.dtype}|{','.join(map(str, self.shape))}|".encode("ascii")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Snapshot(Layout):
+    """A value as it was when captured, on the host.
+
+    `data` is the C-order elements as a flat array (bfloat16 as uint16 bits, bool as uint8 0 or 1).
+    """
+
+    data: npt.NDArray[Any]
+
+    @property
+    def layout(self) -> Layout:
+        """All but the data, to be kept when that is gone."""
+        return Layout(dtype=self.dtype, shape=self.shape, device=self.device)
 
     @property
     def raw(self) -> memoryview:
@@ -78,11 +108,22 @@ class Figures:
     nan: int
     inf: int
     zeros: int
-    min: float | None
-    max: float | None
-    mean: float | None
-    std: float | None
-    l2: float | None
+    min: float | None = None
+    max: float | None = None
+    mean: float | None = None
+    std: float | None = None
+    l2: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Digest:
+    """All that is recorded of a value: its content hash, those of its blocks, and its figures."""
+
+    layout: Layout
+    content: bytes
+    blocks: list[bytes]
+    figures: Figures
+    multiset: bytes | None = None
 
 
 def storage_dtype(dtype: str) -> np.dtype[Any]:
@@ -129,7 +170,7 @@ def content_hash(snap: Snapshot, *, alone: bool = False) -> bytes:
     It uses every core for a large value, but only this thread if told to leave the others `alone`.
     """
     threads = 1 if alone or snap.data.nbytes < _PARALLEL_BYTES else blake3.blake3.AUTO
-    return blake3.blake3(_header(snap), max_threads=threads).update(snap.raw).digest()
+    return blake3.blake3(snap.header, max_threads=threads).update(snap.raw).digest()
 
 
 def block_hashes(snap: Snapshot) -> list[bytes]:
@@ -162,7 +203,7 @@ def multiset_hash(snap: Snapshot, rule: str, key: Snapshot | None = None) -> byt
         raise ValueError(f"cannot apply order rule {rule!r}")
     if snap.data.dtype.kind == "c":
         raise ValueError(f"order rule {rule!r} does not apply to complex numbers")
-    hasher = blake3.blake3(_header(snap))
+    hasher = blake3.blake3(snap.header)
     groups = None
     if keyed and key is not None:
         groups = key.data if kind == "per_key" else _list_ends(key.data, snap.data.size)
@@ -356,7 +397,3 @@ def _int64(value: Any) -> npt.NDArray[np.int64]:
         return np.asarray(value, dtype=np.int64)
     except OverflowError:
         raise OverflowError("cannot digest an int that does not fit into int64") from None
-
-
-def _header(snap: Snapshot) -> bytes:
-    return f"{snap.dtype}|{','.join(map(str, snap.shape))}|".encode("ascii")

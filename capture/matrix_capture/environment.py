@@ -155,7 +155,9 @@ def torch_facts(torch: Any) -> dict[str, str | int]:
 def capture_code() -> CaptureCode:
     """This package's version and the BLAKE3 of its sources."""
     hasher = blake3.blake3()
-    for source in sorted(Path(__file__).parent.glob("*.py")):
+    for source in sorted(Path(__file__).parent.iterdir()):
+        if source.suffix not in (".py", ".cu"):
+            continue
         hasher.update(source.name.encode()).update(source.read_bytes())
     return CaptureCode(version=__version__, hash=hasher.hexdigest())
 

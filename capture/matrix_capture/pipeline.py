@@ -5,6 +5,7 @@ Runs as `python -m matrix_capture.pipeline FOLDER` with a `Job` in `FOLDER/job.j
 """
 
 import os
+import subprocess
 import sys
 import time
 import traceback
@@ -18,6 +19,7 @@ import pyarrow.parquet as pq
 
 from matrix_capture import environment, gpu
 from matrix_capture.extensions import extensions_folder, held
+from matrix_capture.gpu_digest import GpuDigests, compiled
 from matrix_capture.index_files import record_index
 from matrix_capture.job import Event, Facts, Job
 from matrix_capture.launch import configured, in_this_process
@@ -40,6 +42,7 @@ class Pipeline:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.job = msgspec.json.decode((folder / "job.json").read_bytes(), type=Job)
+        self.on_gpu: GpuDigests | None = None
         self.recorder = self._recorder(ValueStore(self.job.values), self.job.repeat)
         self._observer: Observer | None = None
         self._progress = (folder / "progress.jsonl").open("ab", buffering=0)
@@ -60,11 +63,16 @@ class Pipeline:
         if torch := sys.modules.get("torch"):
             facts = Facts(
                 torch_build=str(torch.__version__),
-                host=environment.torch_facts(torch),
+                host=environment.torch_facts(torch) | self._digested_where(),
                 missing=self.recorder.missing,
                 observer=self._observer,
             )
             (self.folder / "facts.json").write_bytes(msgspec.json.encode(facts))
+
+    def _digested_where(self) -> dict[str, str | int]:
+        if self.job.device == "cpu":
+            return {}
+        return {"digests": "computed on the GPU" if self.on_gpu else "computed on the host"}
 
     def _load_and_index(self) -> None:
         with self._stage("load"):
@@ -86,7 +94,9 @@ class Pipeline:
         return gpu.unsupported(torch) if torch.cuda.is_available() else None
 
     def _recorder(self, store: ValueStore | None = None, repeat: int = 0) -> Recorder:
-        return Recorder(store, repeat, depth=self.job.depth, device=self.job.device)
+        return Recorder(
+            store, repeat, depth=self.job.depth, device=self.job.device, on_gpu=self.on_gpu
+        )
 
     def _import(self) -> None:
         import torch  # noqa: PLC0415 - importing it is the stage
@@ -116,6 +126,8 @@ class Pipeline:
             checkpoint = Checkpoint(self.job.checkpoint, colbert_config=config)
             # On a GPU the codec compiles too, which would fail in the midst of an index.
             ResidualCodec.try_load_torch_extensions(on_gpu)
+            if on_gpu:
+                self.recorder.on_gpu = self.on_gpu = _gpu_digests(torch, compilers[0], folder)
         if on_gpu and self.job.kmeans == "cpu":
             _cluster_on_cpu()
         for name, parameter in sorted(checkpoint.model.named_parameters()):
@@ -178,6 +190,18 @@ class Pipeline:
 
     def _report(self, event: Event) -> None:
         self._progress.write(msgspec.json.encode(event) + b"\n")
+
+
+def _gpu_digests(torch: Any, nvcc: str, folder: Path) -> GpuDigests | None:
+    """What digests tensors where they are; None where it cannot be compiled: then they are copied.
+
+    A record must not tell of a release that it failed when it was this package that did.
+    """
+    try:
+        return GpuDigests(compiled(nvcc, folder, torch.cuda.get_device_capability()))
+    except (subprocess.CalledProcessError, OSError) as error:
+        print(getattr(error, "stderr", None) or error, file=sys.stderr)
+        return None
 
 
 def _cluster_on_cpu() -> None:

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import fields
 from functools import partial
 from typing import Any
 
@@ -12,6 +13,7 @@ import pyarrow as pa
 from matrix_capture.catalogue import BY_NAME, Artifact, Depth, Device, expected
 from matrix_capture.device import Copies, fits
 from matrix_capture.digest import (
+    Digest,
     Figures,
     Snapshot,
     block_hashes,
@@ -20,6 +22,7 @@ from matrix_capture.digest import (
     multiset_hash,
     snapshot,
 )
+from matrix_capture.gpu_digest import GpuDigests, Pending, takes
 from matrix_capture.schema import COLUMNS
 from matrix_capture.values import ValueStore
 
@@ -34,8 +37,9 @@ class Recorder:
     """Turns values into digest rows, in the order in which they arise.
 
     Values go to `store` where the catalogue keeps them; without a store nothing is kept. `depth` is
-    how closely to look, `scope` the pass that values recorded now belong to. `missing` collects the
-    artifacts that could not be observed, with the reason.
+    how closely to look, `scope` the pass that values recorded now belong to. `on_gpu` digests
+    tensors where they are, on a GPU; what it does not take is copied and digested beside the run.
+    `missing` collects the artifacts that could not be observed, with the reason.
     """
 
     def __init__(
@@ -44,6 +48,7 @@ class Recorder:
         repeat: int = 0,
         depth: Depth = "default",
         device: Device = "cpu",
+        on_gpu: GpuDigests | None = None,
     ) -> None:
         self.missing: dict[str, str] = {}
         self.depth = depth
@@ -52,7 +57,8 @@ class Recorder:
         self._repeat = repeat
         self._expected = {artifact.name: artifact for artifact in expected(device, depth)}
         self._copies = Copies() if device == "cuda" else None
-        self._rows: list[tuple[_Row, _Row | Future[_Row]]] = []
+        self.on_gpu = on_gpu
+        self._rows: list[tuple[_Row, Digest | Future[Digest] | Pending]] = []
         self._batches: list[pa.RecordBatch] = []
         self._count = 0
         self._occurrences: defaultdict[tuple[str, str, str], int] = defaultdict(int)
@@ -72,12 +78,15 @@ class Recorder:
         `key` is the value of the artifact that the order rule of this one refers to.
         """
         entry = BY_NAME[artifact]
-        measured: _Row | Future[_Row]
-        if self._copies and entry.order == "none" and fits(value):
-            measured = self._copies.submit(value, partial(_measured_alone, entry, self._store))
+        store = self._store if entry.keep == "always" else None
+        digest: Digest | Future[Digest] | Pending
+        if self.on_gpu and entry.order == "none" and store is None and takes(value):
+            digest = self.on_gpu.submit(value)
+        elif self._copies and entry.order == "none" and fits(value):
+            digest = self._copies.submit(value, partial(_digest_alone, entry, store))
         else:
             key = None if key is None else snapshot(key)
-            measured = _measured(entry, self._store, snapshot(value), key)
+            digest = _digest(entry, store, snapshot(value), key)
         place = (artifact, part, self.scope)
         row = {
             "seq": self._count,
@@ -87,8 +96,9 @@ class Recorder:
             "part": part,
             "scope": self.scope,
             "occurrence": self._occurrences[place],
+            "stored": store is not None,
         }
-        self._rows.append((row, measured))
+        self._rows.append((row, digest))
         self._occurrences[place] += 1
         self._count += 1
         if len(self._rows) == _BATCH:
@@ -123,62 +133,52 @@ class Recorder:
     def _settle(self) -> None:
         """Wait for the digests of the rows so far and lay those rows out in columns."""
         rows = [
-            row | (measured.result() if isinstance(measured, Future) else measured)
-            for row, measured in self._rows
+            row | _columns(digest if isinstance(digest, Digest) else digest.result())
+            for row, digest in self._rows
         ]
         self._batches.append(pa.RecordBatch.from_pylist(rows, schema=COLUMNS))
         self._rows.clear()
+
+
+def _digest(
+    entry: Artifact, store: ValueStore | None, snap: Snapshot, key: Snapshot | None = None
+) -> Digest:
+    """The digest of a value, by all cores; the value itself goes to the store."""
+    beside = _BESIDE.submit(_counted, entry, snap)
+    content = content_hash(snap)
+    blocks, counted = beside.result()
+    if store:
+        store.put(snap, content)
+    multiset = None if entry.order == "none" else multiset_hash(snap, entry.order, key)
+    return Digest(
+        layout=snap.layout, content=content, blocks=blocks, figures=counted, multiset=multiset
+    )
+
+
+def _digest_alone(entry: Artifact, store: ValueStore | None, snap: Snapshot) -> Digest:
+    """The same by this thread alone, beside others like it; without an order rule."""
+    content = content_hash(snap, alone=True)
+    blocks, counted = _counted(entry, snap)
+    if store:
+        store.put(snap, content)
+    return Digest(layout=snap.layout, content=content, blocks=blocks, figures=counted)
 
 
 def _counted(entry: Artifact, snap: Snapshot) -> tuple[list[bytes], Figures]:
     return block_hashes(snap), figures(snap, statistics=entry.keep == "always")
 
 
-def _measured(
-    entry: Artifact, store: ValueStore | None, snap: Snapshot, key: Snapshot | None = None
-) -> _Row:
-    """The columns of a row that follow from the value, by all cores."""
-    beside = _BESIDE.submit(_counted, entry, snap)
-    digest = content_hash(snap)
-    return _columns(entry, store, snap, digest=digest, counts=beside.result(), key=key)
-
-
-def _measured_alone(entry: Artifact, store: ValueStore | None, snap: Snapshot) -> _Row:
-    """The same by this thread alone, beside others like it."""
-    digest = content_hash(snap, alone=True)
-    return _columns(entry, store, snap, digest=digest, counts=_counted(entry, snap))
-
-
-def _columns(
-    entry: Artifact,
-    store: ValueStore | None,
-    snap: Snapshot,
-    *,
-    digest: bytes,
-    counts: tuple[list[bytes], Figures],
-    key: Snapshot | None = None,
-) -> _Row:
-    blocks, counted = counts
-    stored = entry.keep == "always" and store is not None
-    if stored and store is not None:
-        store.put(snap, digest)
+def _columns(digest: Digest) -> _Row:
+    layout, figures = digest.layout, digest.figures
     return {
-        "dtype": snap.dtype,
-        "shape": list(snap.shape),
-        "device": snap.device,
-        "numel": snap.data.size,
-        "nbytes": snap.data.nbytes,
-        "digest": digest,
-        "multiset": None if entry.order == "none" else multiset_hash(snap, entry.order, key),
-        "blocks": blocks,
-        "block_rows": snap.block_rows,
-        "stored": stored,
-        "nan": counted.nan,
-        "inf": counted.inf,
-        "zeros": counted.zeros,
-        "min": counted.min,
-        "max": counted.max,
-        "mean": counted.mean,
-        "std": counted.std,
-        "l2": counted.l2,
+        "dtype": layout.dtype,
+        "shape": list(layout.shape),
+        "device": layout.device,
+        "numel": layout.numel,
+        "nbytes": layout.nbytes,
+        "digest": digest.content,
+        "multiset": digest.multiset,
+        "blocks": digest.blocks,
+        "block_rows": layout.block_rows,
+        **{field.name: getattr(figures, field.name) for field in fields(Figures)},
     }
