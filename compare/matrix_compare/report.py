@@ -13,7 +13,7 @@ from rich.text import Text
 
 from matrix_capture.catalogue import BY_NAME
 from matrix_capture.schema import Capture, Record
-from matrix_compare.schema import NO_VALUES, Verdict, layer_of, layer_spans
+from matrix_compare.schema import NO_VALUES, Verdict, in_layers, layer_of, layer_spans
 from matrix_compare.verdict import NOT_FINITE
 
 Row = Mapping[str, Any]
@@ -205,15 +205,13 @@ def _unsized(row: Row) -> bool:
 
 
 def _whereabouts(rows: Sequence[Row]) -> list[str]:
-    """The artifacts of some rows, each with its part where it has one and lies in a layer."""
-    parts: dict[str, set[str]] = {}
+    """The artifacts of some rows, each with the layers of the encoder that it lies in."""
+    layers: dict[str, set[int]] = {}
     for row in rows:
-        inside = layer_of(row["artifact"], row["part"]) is not None
-        parts.setdefault(row["artifact"], set()).add(row["part"] if inside else "")
-    return [
-        f"{name} {''.join(found)}".strip() if len(found) == 1 else name
-        for name, found in parts.items()
-    ]
+        found = layers.setdefault(row["artifact"], set())
+        if (layer := layer_of(row["artifact"], row["part"])) is not None:
+            found.add(layer)
+    return [f"{name} in {in_layers(found)}" if found else name for name, found in layers.items()]
 
 
 def _counted(verdict: Verdict, count: int, unsized: int) -> str:

@@ -4,7 +4,7 @@ One Parquet file per lane, one row per pair of releases, artifact, part and scop
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -121,6 +121,11 @@ def layer_spans(layers: Iterable[int]) -> str:
         else:
             spans.append([layer])
     return ", ".join("-".join(map(str, span)) for span in spans)
+
+
+def in_layers(layers: Collection[int]) -> str:
+    """`layer 3`, `layers 0-2, 4`."""
+    return f"layer{'s' if len(set(layers)) > 1 else ''} {layer_spans(layers)}"
 
 
 def verdict_path(data: Path, lane: str) -> Path:

@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 
-from matrix_capture.catalogue import BY_NAME, CATALOGUE
+from matrix_capture.catalogue import BY_NAME, CATALOGUE, DEPTHS, expected
 from matrix_compare.schema import Verdict
 from matrix_site.snapshot import Comparison, LaneData, Pair
-from matrix_site.summary import finals, start, stop, summarise, tally, word
+from matrix_site.summary import Tally, finals, start, stop, summarise, tally, unable
 from matrix_site.text import clean, plural
 
 OTHER = "other"
@@ -18,7 +18,7 @@ OTHER = "other"
 class Cell:
     """One artifact of one pair: the worst verdict over all its parts and scopes."""
 
-    verdict: Verdict
+    counts: Tally
     label: str
     origin: bool
 
@@ -70,7 +70,7 @@ class Boundary:
 
     name: str
     href: str
-    verdict: Verdict
+    counts: Tally
     start: str
     finals: str
 
@@ -80,15 +80,16 @@ class Choice:
     """One line of the From/To table: the pairs that start from a release; None is no pair."""
 
     release: str
-    cells: tuple[tuple[str, Verdict, str] | None, ...]
+    cells: tuple[tuple[str, Tally] | None, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Overview:
     """A lane on the first page; whatever has an order has the newest first.
 
-    `captured` and `failed` add up to the releases with a digest file; `identical`, `changed` and
-    `uncompared` to the consecutive pairs.
+    `layered` says whether the columns show the parts of layers. `captured`, `failed` and `unable`
+    add up to the releases with a digest file; `identical`, `changed` and `uncompared` to the
+    consecutive pairs.
     """
 
     name: str
@@ -97,6 +98,7 @@ class Overview:
     quick: str
     captured: int
     failed: int
+    unable: int
     identical: int
     changed: int
     uncompared: int
@@ -104,6 +106,7 @@ class Overview:
     stages: tuple[Stage, ...]
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
+    layered: bool
     targets: tuple[str, ...]
     choices: tuple[Choice, ...]
 
@@ -114,20 +117,16 @@ def overview(lane: LaneData, releases: tuple[str, ...], hrefs: dict[Pair, str]) 
     consecutive = list(pairwise(aligned))
     verdicts = [summarise(lane.pairs.get(pair, ())).tally.worst for pair in consecutive]
     columns = _columns(lane)
-    factors = lane.settings
-    failed = [release for release in lane.captures if stop(lane, release)]
+    stopped = sum(bool(stop(lane, release)) for release in lane.captures)
+    idle = sum(bool(unable(lane, release)) for release in lane.captures)
     return Overview(
         name=lane.name,
-        title=factors.title,
-        facts=(
-            f"Python {factors.python}",
-            f"colbert-ai {factors.colbert}",
-            plural(factors.threads, "thread"),
-            factors.device.upper(),
-        ),
+        title=lane.settings.title,
+        facts=_facts(lane),
         quick=_quick(lane),
-        captured=len(lane.captures) - len(failed),
-        failed=len(failed) + len(lane.broken),
+        captured=len(lane.captures) - stopped,
+        failed=stopped - idle + len(lane.broken),
+        unable=idle,
         identical=verdicts.count(Verdict.IDENTICAL),
         changed=sum(pair in lane.pairs for pair in consecutive) - verdicts.count(Verdict.IDENTICAL),
         uncompared=sum(pair not in lane.pairs for pair in consecutive),
@@ -138,6 +137,7 @@ def overview(lane: LaneData, releases: tuple[str, ...], hrefs: dict[Pair, str]) 
         ),
         columns=columns,
         rows=tuple(_rows(lane, releases, aligned, columns, hrefs)),
+        layered=any(BY_NAME[c.name].depth == "sublayers" for c in columns if c.name in BY_NAME),
         targets=_targets(lane, releases),
         choices=_choices(lane, releases, hrefs),
     )
@@ -163,6 +163,30 @@ def align(lane: LaneData, releases: tuple[str, ...]) -> list[str]:
     ]
 
 
+def _facts(lane: LaneData) -> tuple[str, ...]:
+    """What a lane holds fixed; as the captures found it, where the settings cannot know."""
+    fixed = lane.settings
+    records = [captured.record for captured in lane.captures.values()]
+    sources = dict.fromkeys(record.factors.get("colbert-ai", "") for record in records)
+    machines = dict.fromkeys(str(record.host.get("gpu", "")) for record in records)
+    kmeans = dict.fromkeys(record.factors.get("kmeans", "") for record in records)
+    notes = dict.fromkeys(record.note for record in records)
+    on_gpu = fixed.device == "cuda"
+    return (
+        f"Python {fixed.python}",
+        f"colbert-ai {_either(sources) or fixed.colbert}",
+        plural(fixed.threads, "thread"),
+        (_either(machines) if on_gpu else "") or fixed.device.upper(),
+        *([f"k-means by {_either(kmeans)}"] if on_gpu and _either(kmeans) else []),
+        *(f"note: {clean(note, 160)}" for note in tuple(filter(None, notes))[:2]),
+    )
+
+
+def _either(found: Iterable[str]) -> str:
+    """One or both of two names; more are too many for a line."""
+    return " or ".join(clean(name, 80) for name in tuple(filter(None, found))[:2])
+
+
 def _quick(lane: LaneData) -> str:
     """The options that set a quick run apart; empty for a baseline."""
     if not lane.quick:
@@ -176,9 +200,15 @@ def _quick(lane: LaneData) -> str:
 
 
 def _columns(lane: LaneData) -> tuple[Column, ...]:
+    """What a whole run on this device at this depth shows, and whatever else was compared."""
+    depths = {captured.record.options.get("depth") for captured in lane.captures.values()}
+    depth = next((depth for depth in reversed(DEPTHS) if depth in depths), DEPTHS[0])
+    shown = {artifact.name for artifact in expected(lane.settings.device, depth)}
+    shown |= {row.artifact for rows in lane.pairs.values() for row in rows}
     columns = [
         Column(name=artifact.name, meaning=artifact.meaning, final=artifact.kind == "final")
         for artifact in CATALOGUE
+        if artifact.name in shown
     ]
     if any(row.artifact not in BY_NAME for rows in lane.pairs.values() for row in rows):
         columns.append(Column(name=OTHER, meaning="not in this catalogue", final=False))
@@ -201,7 +231,8 @@ def _rows(
     for release in reversed(releases):
         remark = _remark(lane, release)
         if remark:
-            yield Row(name=release, href="", verdict=Verdict.FAILED, remark=remark, cells=())
+            verdict = Verdict.NOT_RUN if unable(lane, release) else Verdict.FAILED
+            yield Row(name=release, href="", verdict=verdict, remark=remark, cells=())
         if release in older:
             yield _row(lane, (older[release], release), columns, hrefs)
 
@@ -234,7 +265,7 @@ def _cell(name: str, comparisons: list[Comparison]) -> Cell:
     counts = tally(comparisons)
     origin = any(comparison.role == "origin" for comparison in comparisons)
     label = f"{name}: {counts.words}{', origin' if origin else ''}"
-    return Cell(verdict=counts.worst, label=label, origin=origin)
+    return Cell(counts=counts, label=label, origin=origin)
 
 
 def _ladder(
@@ -250,7 +281,7 @@ def _ladder(
                 boundary = Boundary(
                     name="...".join(pair),
                     href=hrefs.get(pair, ""),
-                    verdict=summary.tally.worst,
+                    counts=summary.tally,
                     start=start(summary),
                     finals=finals(summary) if summary.tally.total else "",
                 )
@@ -280,12 +311,12 @@ def _choices(
     lane: LaneData, releases: tuple[str, ...], hrefs: dict[Pair, str]
 ) -> tuple[Choice, ...]:
     targets = _targets(lane, releases)
-    worst = {pair: tally(rows).worst for pair, rows in lane.pairs.items()}
+    counts = {pair: tally(rows) for pair, rows in lane.pairs.items()}
     return tuple(
         Choice(
             release=release,
             cells=tuple(
-                (hrefs[pair], worst[pair], word(worst[pair])) if pair in worst else None
+                (hrefs[pair], counts[pair]) if pair in counts else None
                 for pair in ((release, target) for target in targets)
             ),
         )

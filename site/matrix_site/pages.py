@@ -106,8 +106,10 @@ def _sentence(snapshot: Snapshot, views: list[Overview]) -> str:
     identical = sum(view.identical for view in views)
     changed = sum(view.changed for view in views)
     open_ = sum(view.uncompared for view in views)
+    idle = sum(view.unable for view in views)
     lanes = f" in {len(views)} lanes" if len(views) > 1 else ""
     failures = f" and {failed} failed" if failed else ""
+    failures += f" and {idle} cannot run on the GPU" if idle else ""
     total = identical + changed + open_
     captures = (
         f"{f'As of {date}, ' if date else ''}{plural(captured, 'torch release')} "

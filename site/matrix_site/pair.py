@@ -5,15 +5,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from matrix_capture.catalogue import BY_NAME
-from matrix_capture.schema import STAGES, Observer, Record
-from matrix_compare.schema import Verdict
+from matrix_capture.schema import STAGES, Control, Observer, Record, StageStatus
+from matrix_compare.schema import Verdict, in_layers
 from matrix_site.snapshot import Captured, Comparison, LaneData, Pair
 from matrix_site.summary import Tally, headline, stop, summarise, tally
 from matrix_site.text import clean, day, duration, listed, moment, number, percent, plural
 
 NONE = "\N{EN DASH}"
-NO_VALUES = "values not kept"
-"""The reason of a difference whose size is not known."""
+UNSIZED = "only digests are kept, so nobody knows how far it moves"
+"""What a line says instead of a size."""
 
 _MEASURED = frozenset({Verdict.REORDERED, Verdict.CLOSE, Verdict.DIFFERS, Verdict.UNSTABLE})
 _KINDS = {
@@ -26,17 +26,22 @@ _KINDS = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Line:
-    """One line of a table: a comparison, or several that say the same, at several `places`."""
+    """One line of a table: a comparison, or several that say the same, at several `places`.
+
+    `layers` are those of the encoder that all places lie in.
+    """
 
     artifact: str
     anchor: str
     places: tuple[str, ...]
+    layers: str
     meaning: str
     dtype: str
     equal: str
     passes: tuple[str, ...]
     largest: str
     verdict: Verdict
+    unsized: bool
     role: str
     details: tuple[str, ...]
 
@@ -78,6 +83,15 @@ class Link:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Unstable:
+    """The tensors of one release that do not equal themselves, or the first of them."""
+
+    release: str
+    total: int
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PairView:
     """Everything on the page of one pair."""
 
@@ -87,10 +101,10 @@ class PairView:
     a: str
     b: str
     headline: str
-    verdict: Verdict
     counts: Tally
     moved: str
     controls: tuple[str, ...]
+    unstable: tuple[Unstable, ...]
     profiles: tuple[str, ...]
     tables: tuple[Table, ...]
     captures: tuple[Fact, ...]
@@ -114,10 +128,10 @@ def pair_view(lane: LaneData, pair: Pair, profiles: tuple[str, ...]) -> PairView
         a=pair[0],
         b=pair[1],
         headline=headline(lane, pair, summary),
-        verdict=summary.tally.worst,
         counts=summary.tally,
         moved=_moved(environment),
         controls=_controls(pair, records, summary.tally),
+        unstable=tuple(_unstable(pair, records)),
         profiles=profiles,
         tables=tuple(_tables(rows, sides, profiles)),
         captures=_captures(records),
@@ -159,32 +173,50 @@ def _lines(
         yield Line(
             artifact=row.artifact,
             anchor=f"a-{row.artifact}" if first else "",
-            places=tuple(_place(other) for other in alike if other.part or other.scope),
+            places=tuple(_places(alike)),
+            layers=_layers(alike),
             meaning=known.meaning if known else "not in the catalogue",
             dtype=_dtype(row, sides),
-            equal=_equal(row),
+            equal=_equal(row) if len({_equal(other) for other in alike}) == 1 else "in part",
             passes=tuple(_passes(row, profile) for profile in profiles),
             largest=number(row.max_abs) if row.verdict in _MEASURED else NONE,
             verdict=row.verdict,
+            unsized=row.unsized,
             role=row.role,
-            details=tuple(_details(row)),
+            details=(UNSIZED,) if row.unsized else tuple(_details(row)),
         )
 
 
 def _folded(
     rows: Sequence[Comparison], sides: tuple[Captured | None, Captured | None]
 ) -> Iterable[list[Comparison]]:
-    """Parts and scopes of one artifact that have the same to say; measured differences never do."""
+    """Parts and scopes of one artifact that have the same to say; measured differences never do.
+
+    Where nobody knows how far they differ, how many of their occurrences do sets none apart.
+    """
     groups: dict[tuple[object, ...], list[Comparison]] = {}
     for row in rows:
-        told = row.artifact, row.verdict, row.reason, row.role, _equal(row), _dtype(row, sides)
-        own = row.place if row.verdict in _MEASURED else None
-        groups.setdefault((told, own), []).append(row)
+        told = row.artifact, row.verdict, row.reason, row.role, _dtype(row, sides)
+        counts = () if row.unsized else (_equal(row), *_details(row))
+        own = row.place if row.max_abs is not None else None
+        groups.setdefault((told, counts, own), []).append(row)
     return groups.values()
 
 
-def _place(row: Comparison) -> str:
-    return clean(", ".join(name for name in (row.part, row.scope) if name), 120)
+def _places(alike: Sequence[Comparison]) -> Iterable[str]:
+    """Where the comparisons of a line are, and how many of each are equal if that is not one."""
+    uneven = len({_equal(row) for row in alike}) > 1
+    for row in alike:
+        place = clean(", ".join(name for name in (row.part, row.scope) if name), 120)
+        if place:
+            yield f"{place}: {_equal(row)} equal" if uneven else place
+
+
+def _layers(alike: Sequence[Comparison]) -> str:
+    """`layer 3`, `layers 0-2`; empty unless all of them lie in a layer."""
+    found = [row.layer for row in alike]
+    known = [layer for layer in found if layer is not None]
+    return "" if len(known) < len(found) else in_layers(known)
 
 
 def _dtype(row: Comparison, sides: tuple[Captured | None, Captured | None]) -> str:
@@ -203,7 +235,7 @@ def _equal(row: Comparison) -> str:
 def _passes(row: Comparison, profile: str) -> str:
     if row.verdict is Verdict.IDENTICAL or profile in row.profiles:
         return "yes"
-    known = row.verdict in _MEASURED - {Verdict.UNSTABLE} and row.reason != NO_VALUES
+    known = row.verdict in _MEASURED - {Verdict.UNSTABLE} and not row.unsized
     return "no" if known else NONE
 
 
@@ -270,11 +302,7 @@ def _controls(pair: Pair, records: tuple[Record | None, ...], counts: Tally) -> 
         if record is None:
             lines.append(f"torch {release}: no readable capture, so no control.")
             continue
-        repeats = (
-            f"A/A control of {record.repeats} runs"
-            if record.repeats > 1
-            else "no A/A control, so nothing tells a difference from noise"
-        )
+        repeats = _repeats(record.repeats, record.control)
         lines.append(f"torch {release}: {repeats}; {_certificate(record.observer)}.")
     unstable = counts.of(Verdict.UNSTABLE)
     lines.append(
@@ -283,6 +311,25 @@ def _controls(pair: Pair, records: tuple[Record | None, ...], counts: Tally) -> 
         else "No comparison is unstable."
     )
     return tuple(lines)
+
+
+def _repeats(runs: int, control: Control | None) -> str:
+    if control is None or runs < 2:
+        if runs > 1:
+            return f"A/A control of {runs} runs, its outcome not on record"
+        return "no A/A control, so nothing tells a difference from noise"
+    if control.identical:
+        return f"A/A control: {plural(control.tensors, 'tensor')} the same in {runs} runs"
+    many = f"{control.unstable_tensors:,} of {plural(control.tensors, 'tensor')}"
+    return f"A/A control not passed: {many} not the same in {runs} runs"
+
+
+def _unstable(pair: Pair, records: tuple[Record | None, ...]) -> Iterable[Unstable]:
+    for release, record in zip(pair, records, strict=True):
+        control = record.control if record else None
+        if control and not control.identical:
+            names = tuple(clean(name, 120) for name in control.unstable)
+            yield Unstable(release=release, total=control.unstable_tensors, names=names)
 
 
 def _certificate(observer: Observer | None) -> str:
@@ -297,28 +344,64 @@ def _certificate(observer: Observer | None) -> str:
 
 def _captures(records: tuple[Record | None, ...]) -> tuple[Fact, ...]:
     """When and with what both sides were captured, and the outcome and seconds of each stage."""
-    sides = [_provenance(record) for record in records]
-    return tuple(Fact(name=name, a=a, b=b) for name, a, b in zip(_PROVENANCE, *sides, strict=True))
+    a, b = (_provenance(record) if record else {} for record in records)
+    return tuple(
+        Fact(name=name, a=a.get(name) or NONE, b=b.get(name) or NONE)
+        for name in (*_PROVENANCE, *STAGES)
+        if name not in _SELDOM or a.get(name) or b.get(name)
+    )
 
 
-_PROVENANCE = ("torch build", "captured", "by", *STAGES)
+_PROVENANCE = (
+    *("torch build", "captured", "by", "options", "note"),
+    *("colbert-ai", "GPU", "CPU", "libraries", "k-means"),
+)
+_SELDOM = {"note", "GPU", "k-means"}
+_GPU = {"gpu": "", "gpu_compute_capability": "compute capability ", "gpu_driver": "driver "}
+_LIBRARIES = {
+    "cuda": "CUDA ",
+    "cublas": "cuBLAS ",
+    "cudnn": "cuDNN ",
+    "mkl": "MKL ",
+    "onednn": "oneDNN ",
+}
 
 
-def _provenance(record: Record | None) -> list[str]:
-    if record is None:
-        return [NONE] * len(_PROVENANCE)
+def _provenance(record: Record) -> dict[str, str]:
     time = moment(record.started)
     code = record.capture_code
-    shown = [
-        clean(record.torch_build, 60),
-        f"{day(time)}, {time:%H:%M} UTC" if time else clean(record.started, 40),
-        f"matrix_capture {clean(code.version, 30)}, {clean(code.hash, 13)}",
-    ]
-    for stage in STAGES:
-        state = record.state(stage).replace("_", " ")
-        seconds = record.seconds.get(stage)
-        shown.append(state if seconds is None else f"{state}, {duration(seconds)}")
-    return shown
+    options = (f"{name} = {value}" for name, value in sorted(record.options.items()))
+    shown = {
+        "torch build": clean(record.torch_build, 60),
+        "captured": f"{day(time)}, {time:%H:%M} UTC" if time else clean(record.started, 40),
+        "by": f"matrix_capture {clean(code.version, 30)}, {clean(code.hash, 13)}",
+        "options": clean("; ".join(options), 200) or "none",
+        "note": clean(record.note, 200),
+        "colbert-ai": clean(record.factors.get("colbert-ai", ""), 200),
+        "GPU": _told(record.host, _GPU),
+        "CPU": clean(record.host.get("cpu_model", ""), 80),
+        "libraries": _told(record.host, _LIBRARIES),
+        "k-means": clean(record.factors.get("kmeans", ""), 80),
+    }
+    return shown | {stage: _outcome(record, stage) for stage in STAGES}
+
+
+def _told(facts: Mapping[str, object], names: Mapping[str, str]) -> str:
+    """Some facts in one line, each behind its word."""
+    known = (f"{word}{clean(facts[name], 80)}" for name, word in names.items() if name in facts)
+    return ", ".join(known)
+
+
+def _outcome(record: Record, stage: str) -> str:
+    status = record.status.get(stage, StageStatus(state="not_run"))
+    seconds = record.seconds.get(stage)
+    why = ": ".join(filter(None, (status.error, status.message)))
+    shown = (
+        status.state.replace("_", " "),
+        "" if seconds is None else duration(seconds),
+        clean(why, 120),
+    )
+    return ", ".join(filter(None, shown))
 
 
 def _failures(lane: LaneData, pair: Pair) -> tuple[str, ...]:

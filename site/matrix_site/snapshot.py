@@ -10,7 +10,7 @@ from matrix_capture.catalogue import POSITION
 from matrix_capture.errors import MatrixError
 from matrix_capture.schema import Record, digest_path, read_capture
 from matrix_capture.settings import Lane, Settings
-from matrix_compare.schema import Verdict, read_verdicts, verdict_path
+from matrix_compare.schema import NO_VALUES, Verdict, layer_of, read_verdicts, verdict_path
 
 Pair = tuple[str, str]
 Place = tuple[str, str, str]
@@ -47,6 +47,16 @@ class Comparison:
     def place(self) -> Place:
         """What is compared."""
         return self.artifact, self.part, self.scope
+
+    @property
+    def layer(self) -> int | None:
+        """The layer of the encoder that it lies in, if any."""
+        return layer_of(self.artifact, self.part)
+
+    @property
+    def unsized(self) -> bool:
+        """Does it differ without anybody knowing how far? Only digests were kept of it."""
+        return self.verdict is Verdict.DIFFERS and self.reason == NO_VALUES
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,12 +1,13 @@
 """What became of one pair of captures: the counts, where it starts, and the sentence about it."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from matrix_compare.schema import Verdict
+from matrix_capture.schema import STAGES
+from matrix_compare.schema import Verdict, in_layers
 from matrix_site.snapshot import Comparison, LaneData, Pair
-from matrix_site.text import clean, listed, number, plural
+from matrix_site.text import clean, joined, listed, number, plural, ticked
 
 SEVERITY = (
     Verdict.FAILED,
@@ -31,10 +32,14 @@ CHANGED = frozenset({Verdict.DIFFERS, Verdict.CLOSE, Verdict.REORDERED})
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tally:
-    """How many of each verdict, worst first and without zeros, and their total."""
+    """How many of each verdict, worst first and without zeros, and their total.
+
+    `unsized` of those that differ do so by an unknown amount.
+    """
 
     counts: tuple[tuple[Verdict, int], ...]
     total: int
+    unsized: int = 0
 
     @property
     def worst(self) -> Verdict:
@@ -44,15 +49,22 @@ class Tally:
     @property
     def words(self) -> str:
         """`2 differ, 1 identical`."""
-        counted = (
-            f"{n:,} differ" if verdict is Verdict.DIFFERS and n > 1 else f"{n:,} {word(verdict)}"
-            for verdict, n in self.counts
-        )
-        return ", ".join(counted) or "not compared"
+        return ", ".join(self._counted(*count) for count in self.counts) or "not compared"
+
+    @property
+    def vague(self) -> bool:
+        """Is the worst that is known a difference of unknown size?"""
+        return self.worst is Verdict.DIFFERS and self.unsized == self.of(Verdict.DIFFERS)
 
     def of(self, *verdicts: Verdict) -> int:
         """How many there are of these verdicts together."""
         return sum(n for verdict, n in self.counts if verdict in verdicts)
+
+    def _counted(self, verdict: Verdict, count: int) -> str:
+        if verdict is not Verdict.DIFFERS:
+            return f"{count:,} {word(verdict)}"
+        known = f" ({self.unsized:,} by an unknown amount)" if self.unsized else ""
+        return f"{count:,} {'differ' if count > 1 else word(verdict)}{known}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,13 +72,16 @@ class Summary:
     """A pair in short.
 
     `finals` counts what the index holds on disk; `starts` is one comparison for each artifact of
-    the pipeline where a divergence starts, in pipeline order; `probes` are the probes that changed;
-    `largest` is the final artifact of floats that moves farthest.
+    the pipeline where a divergence starts, in pipeline order, and `layers` says in which layers of
+    the encoder it does; `measured` is the first behind them of a known size; `probes` are the
+    probes that changed; `largest` is the final artifact of floats that moves farthest.
     """
 
     tally: Tally
     finals: Tally
     starts: tuple[Comparison, ...]
+    layers: Mapping[str, str]
+    measured: Comparison | None
     probes: tuple[str, ...]
     largest: Comparison | None
     reason: str
@@ -79,9 +94,11 @@ def word(verdict: Verdict) -> str:
 
 def tally(comparisons: Iterable[Comparison]) -> Tally:
     """Count verdicts."""
-    counter = Counter(comparison.verdict for comparison in comparisons)
+    rows = tuple(comparisons)
+    counter = Counter(row.verdict for row in rows)
+    unsized = sum(row.unsized for row in rows)
     counts = tuple((verdict, counter[verdict]) for verdict in SEVERITY if counter[verdict])
-    return Tally(counts=counts, total=counter.total())
+    return Tally(counts=counts, total=counter.total(), unsized=unsized)
 
 
 def summarise(comparisons: Iterable[Comparison]) -> Summary:
@@ -93,10 +110,19 @@ def summarise(comparisons: Iterable[Comparison]) -> Summary:
     counts = tally(rows)
     moved = [(row.max_abs, row) for row in changed if row.kind == "final" and row.max_ulp]
     far = [(distance, row) for distance, row in moved if distance is not None]
+    starts = {row.artifact: row for row in sorted(starting, key=_distance)}
+    layers: dict[str, list[int]] = {}
+    for row in starting:
+        if row.layer is not None:
+            layers.setdefault(row.artifact, []).append(row.layer)
+    behind = [row for row in pipeline if row.role == "propagated" and row.max_abs is not None]
+    measured = [row for row in behind if row.artifact == behind[0].artifact]
     return Summary(
         tally=counts,
         finals=tally(row for row in rows if row.kind == "final"),
-        starts=tuple({row.artifact: row for row in reversed(starting)}.values())[::-1],
+        starts=tuple(starts[name] for name in dict.fromkeys(row.artifact for row in starting)),
+        layers={name: in_layers(found) for name, found in layers.items()},
+        measured=max(measured, key=_distance, default=None),
         probes=tuple(dict.fromkeys(row.artifact for row in changed if row.kind == "probe")),
         largest=max(far, key=lambda pair: pair[0])[1] if far else None,
         reason=next((r.reason for r in rows if r.reason and r.verdict is counts.worst), ""),
@@ -108,7 +134,7 @@ def start(summary: Summary) -> str:
     if not summary.tally.total:
         return "not compared yet"
     if summary.starts:
-        return f"starts at {listed(tuple(row.artifact for row in summary.starts), 2)}"
+        return f"starts at {joined(_whereabouts(summary), 2)}"
     return f"only in {listed(summary.probes, 2)}" if summary.probes else "no change seen"
 
 
@@ -124,10 +150,22 @@ def stop(lane: LaneData, release: str) -> str:
     """Where and why a capture stopped: `failed at install: OSError: …`; empty if it did not."""
     stage = _failed_stage(lane, release)
     if stage is None:
-        return ""
+        why = unable(lane, release)
+        return f"did not run: {why}" if why else ""
     status = lane.captures[release].record.status[stage]
     why = ": ".join(part for part in (status.error, status.message) if part)
     return clean(f"failed at {stage}" + (f": {why}" if why else ""), 300)
+
+
+def unable(lane: LaneData, release: str) -> str:
+    """Why a release cannot run on the machine of its capture; empty if it can."""
+    captured = lane.captures.get(release)
+    if captured is None or captured.record.failed_stage():
+        return ""
+    status = captured.record.status
+    stages = (status[stage] for stage in STAGES if stage in status)
+    why = (stage.message for stage in stages if stage.state == "not_run" and stage.message)
+    return clean(next(why, ""), 300)
 
 
 def headline(lane: LaneData, pair: Pair, summary: Summary) -> str:
@@ -136,8 +174,7 @@ def headline(lane: LaneData, pair: Pair, summary: Summary) -> str:
     verdicts = {verdict for verdict, _ in counts.counts}
     reason = clean(summary.reason, 300) or "the verdicts give no reason"
     if verdicts <= {Verdict.FAILED, Verdict.NOT_RUN}:
-        stages = [(release, _failed_stage(lane, release)) for release in pair]
-        stops = [f"torch {release} failed at {stage}" for release, stage in stages if stage]
+        stops = [f"torch {release} {why}" for release in pair if (why := _stopped(lane, release))]
         return f"Nothing to compare: {' and '.join(stops) or reason}."
     if verdicts == {Verdict.NOT_COMPARABLE}:
         return f"Not comparable: {reason}."
@@ -152,21 +189,52 @@ def _failed_stage(lane: LaneData, release: str) -> str | None:
     return captured.record.failed_stage() if captured else None
 
 
+def _stopped(lane: LaneData, release: str) -> str:
+    """The same as `stop`, short for a sentence about two releases."""
+    stage = _failed_stage(lane, release)
+    return f"failed at {stage}" if stage else stop(lane, release)
+
+
+def _distance(row: Comparison) -> float:
+    return -1.0 if row.max_abs is None else row.max_abs
+
+
+def _whereabouts(summary: Summary) -> tuple[str, ...]:
+    """Where it starts: `layers` in layer 3."""
+
+    def place(name: str) -> str:
+        layers = summary.layers.get(name)
+        return f"{ticked(name)} in {clean(layers, 40)}" if layers else ticked(name)
+
+    return tuple(place(row.artifact) for row in summary.starts)
+
+
 def _change(summary: Summary) -> str:
     if summary.starts:
-        first, *others = summary.starts
-        names = listed(tuple(row.artifact for row in others))
-        # The distance between elements that only swapped places means nothing.
-        measured = first.max_abs if first.verdict is not Verdict.REORDERED else None
-        by = f", by at most `{number(measured)}`" if measured else ""
-        also = f", and independently at {names}" if others else ""
+        first, where = summary.starts[0], _whereabouts(summary)
+        also = f", and independently at {joined(where[1:])}" if where[1:] else ""
         return (
-            f"Not identical: it starts at {listed((first.artifact,))} "
-            f"(stage {clean(first.stage, 40)}){by}{also}."
+            f"Not identical: it starts at {where[0]} "
+            f"(stage {clean(first.stage, 40)}){_by(first, summary.measured)}{also}."
         )
     if summary.probes:
         return f"The pipeline does not change, only the probes do: {listed(summary.probes)}."
     return "Nothing changes where both sides can be compared."
+
+
+def _by(first: Comparison, measured: Comparison | None) -> str:
+    """How far the start moves; where nobody knows, how far the first behind it does."""
+    if first.unsized:
+        if measured is None:
+            return ", by an unknown amount"
+        return (
+            f", by an unknown amount; {ticked(measured.artifact)} behind it "
+            f"{'is close' if measured.verdict is Verdict.CLOSE else 'differs'}, "
+            f"by at most `{number(measured.max_abs)}`"
+        )
+    # The distance between elements that only swapped places means nothing.
+    known = first.max_abs if first.verdict is not Verdict.REORDERED else None
+    return f", by at most `{number(known)}`" if known else ""
 
 
 def _largest(summary: Summary) -> str:

@@ -101,9 +101,19 @@ def plural(count: int, noun: str) -> str:
 
 def listed(names: tuple[str, ...], most: int = 3) -> str:
     """Names in backticks for `code`, the rest as a count."""
-    shown = [f"`{clean(name, 32)}`" for name in names[:most]]
-    if len(names) > most:
-        return f"{', '.join(shown)} and {len(names) - most} more"
+    return joined(tuple(ticked(name) for name in names), most)
+
+
+def ticked(name: str) -> str:
+    """A name in backticks, which `code` makes an element of."""
+    return f"`{clean(name, 32)}`"
+
+
+def joined(phrases: tuple[str, ...], most: int = 3) -> str:
+    """`a, b and c`, the rest as a count."""
+    shown = phrases[:most]
+    if len(phrases) > most:
+        return f"{', '.join(shown)} and {len(phrases) - most} more"
     return " and ".join([", ".join(shown[:-1]), shown[-1]]) if len(shown) > 1 else "".join(shown)
 
 

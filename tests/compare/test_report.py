@@ -93,11 +93,11 @@ def unsized(artifact: str, role: str, part: str = "") -> dict[str, Any]:
                 cell("batches", role="propagated", max_abs=1e-7),
             ],
             "a...b: 2 close, 2 differ (2 of them by an unknown amount); "
-            "starts at layers encoder.layer.3, measured from batches on",
+            "starts at layers in layer 3, measured from batches on",
         ),
         (
             [unsized("layers", "origin", f"encoder.layer.{n}") for n in (3, 5)],
-            "a...b: 2 differ (2 of them by an unknown amount); starts at layers",
+            "a...b: 2 differ (2 of them by an unknown amount); starts at layers in layers 3, 5",
         ),
         (
             [unsized("normalized", "origin"), cell("ivf", role="origin", max_abs=2.0)],
@@ -161,7 +161,7 @@ def encoder(*values: float) -> list[Put]:
 
 def test_a_difference_that_was_not_measured_fails_no_profile(show: Any) -> None:
     text = show(encoder(1.0, 1.0, 1.0, 1.0), encoder(1.0, 1.0, 2.0, 2.0))
-    assert "starts at layers encoder.layer.2\n" in text
+    assert "starts at layers in layer 2\n" in text
     assert line(text, "layers 0-1 x4")[-2:] == ["=", "pass"]
     assert line(text, "layers 2-3 x4")[-5:] == ["float64", "≠", "differs", "not", "kept"]
     assert "≠ differs: values not kept, so nobody knows how far they are apart (layers)" in text

@@ -2,7 +2,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from matrix_compare.schema import layer_of, layer_spans
+from matrix_compare.schema import in_layers, layer_of, layer_spans
 
 
 @pytest.mark.parametrize(
@@ -39,3 +39,7 @@ def test_layer_of_a_part(artifact: str, part: str, layer: int | None) -> None:
 )
 def test_runs_of_layers(layers: Sequence[int], spans: str) -> None:
     assert layer_spans(layers) == spans
+
+
+def test_one_layer_is_no_plural() -> None:
+    assert (in_layers([3, 3]), in_layers([3, 4])) == ("layer 3", "layers 3-4")

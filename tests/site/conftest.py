@@ -8,12 +8,13 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from matrix_capture.catalogue import BY_NAME, CATALOGUE
+from matrix_capture.catalogue import BY_NAME, CATALOGUE, expected
 from matrix_capture.schema import (
     COLUMNS,
     STAGES,
     Capture,
     CaptureCode,
+    Control,
     Observer,
     Record,
     StageStatus,
@@ -69,7 +70,7 @@ CHANGES: Mapping[str, Change] = {
 def places() -> list[tuple[str, str, str, str, int]]:
     """Artifact, part, scope, dtype and occurrences of a small capture."""
     found = []
-    for artifact in CATALOGUE:
+    for artifact in expected("cpu", "default"):
         dtype = "int64" if "sort" in artifact.name or "codes" in artifact.name else "float32"
         if artifact.kind == "final":
             found.append((artifact.name, "", "disk", "float16", 1))
@@ -80,6 +81,12 @@ def places() -> list[tuple[str, str, str, str, int]]:
                 ("weights", f"bert.encoder.layer.{layer}.output.dense.{name}", "setup", dtype, 1)
                 for layer in range(12)
                 for name in ("weight", "bias")
+            ]
+        elif artifact.name == "layers":
+            found += [
+                ("layers", f"encoder.layer.{layer}", scope, dtype, 45)
+                for scope in ("sample", "chunk.0")
+                for layer in range(12)
             ]
         elif artifact.stage == "encode":
             found += [(artifact.name, "", scope, dtype, 45) for scope in ("sample", "chunk.0")]
@@ -124,6 +131,7 @@ def make_record(lane: str, release: str, **changes: Any) -> Record:
         "seconds": {"install": 205.0, "import": 4.25, "load": 41.0, "index": 61.4, "search": 52.0},
         "repeats": 2,
         "observer": Observer(identical=True, tensors=14),
+        "control": Control(identical=True, tensors=1234),
     }
     return Record(**(facts | changes))
 
@@ -133,7 +141,13 @@ def failed_record(lane: str, release: str, message: str = "no space left on devi
     status = {stage: StageStatus(state="not_run") for stage in STAGES}
     status["install"] = StageStatus(state="failed", error="OSError", message=message)
     return make_record(
-        lane, release, status=status, seconds={"install": 12.0}, repeats=0, observer=None
+        lane,
+        release,
+        status=status,
+        seconds={"install": 12.0},
+        repeats=0,
+        observer=None,
+        control=None,
     )
 
 

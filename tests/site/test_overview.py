@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
+from matrix_capture.schema import StageStatus
 from matrix_capture.settings import Settings
-from matrix_compare.schema import Verdict
+from matrix_compare.schema import NO_VALUES, Verdict
 from matrix_site.overview import Band, Boundary, Overview, overview
 from matrix_site.snapshot import read_snapshot
 from matrix_site.summary import SEVERITY
@@ -29,7 +31,7 @@ def test_bands_end_where_a_consecutive_pair_is_not_identical(
         ("2.0.1", "2.0.1"),
     ]
     assert [
-        (step.name, step.verdict, step.start) for step in ladder if isinstance(step, Boundary)
+        (step.name, step.counts.worst, step.start) for step in ladder if isinstance(step, Boundary)
     ] == [
         ("2.8.0...2.9.1", Verdict.REORDERED, "starts at `codes_sorted_indices`"),
         ("2.7.1...2.8.0", Verdict.DIFFERS, "starts at `postnorm_centroids`"),
@@ -50,7 +52,7 @@ def test_a_failed_release_is_a_row_between_its_neighbours_which_are_compared(
 
 def test_the_first_mark_from_the_left_is_an_origin(data: Path, settings: Settings) -> None:
     for row in _view(data, settings).rows:
-        marks = [cell for cell in row.cells if cell.verdict is not Verdict.IDENTICAL]
+        marks = [cell for cell in row.cells if cell.counts.worst is not Verdict.IDENTICAL]
         assert not marks or marks[0].origin
 
 
@@ -65,7 +67,7 @@ def test_a_cell_shows_the_worst_verdict_and_tells_all_counts(
     write_lane(tmp_path, releases=pair, failed=(), extra=extra)
     row = _view(tmp_path, settings).rows[0]
     (cell,) = (cell for cell in row.cells if cell.label.startswith("ivf:"))
-    assert cell.verdict is Verdict.FAILED
+    assert cell.counts.worst is Verdict.FAILED
     assert cell.label == (
         "ivf: 1 failed, 1 differs, 1 missing, 1 not run, 1 not comparable, 1 unstable, 1 close, "
         "1 reordered, 2 identical"
@@ -90,7 +92,91 @@ def test_severity_decides_what_a_mark_shows(
     write_lane(tmp_path, releases=pair, failed=(), extra=extra)
     view = _view(tmp_path, settings)
     assert view.columns[-1].name == "other"
-    assert view.rows[0].cells[-1].verdict is worse
+    assert view.rows[0].cells[-1].counts.worst is worse
+
+
+def test_what_differs_by_an_unknown_amount_does_not_pass_for_a_known_failure(
+    tmp_path: Path, settings: Settings, write_lane: Any, comparison: Any
+) -> None:
+    pair = ("2.7.0", "2.7.1")
+    layers = ("layers", "encoder.layer.3", "more", "float32", 1)
+    vague = {"verdict": "differs", "reason": NO_VALUES, "role": "origin"}
+    extra = [comparison("cpu-pinned", pair, layers, **vague)]
+    write_lane(tmp_path, releases=pair, failed=(), extra=extra)
+    view = _view(tmp_path, settings)
+    cell = next(cell for cell in view.rows[0].cells if cell.label.startswith("layers:"))
+    assert cell.label == "layers: 1 differs (1 by an unknown amount), 24 identical, origin"
+    assert (cell.counts.worst, cell.counts.vague, cell.origin) == (Verdict.DIFFERS, True, True)
+    boundary = view.ladder[1]
+    assert isinstance(boundary, Boundary)
+    assert (boundary.counts.vague, boundary.start) == (True, "starts at `layers` in layer 3")
+    # One distance that is known to be too large, and the mark says so.
+    known = comparison("cpu-pinned", pair, ("layers", "x", "more", "float32", 1), verdict="differs")
+    write_lane(tmp_path, releases=pair, failed=(), extra=[*extra, known])
+    assert not any(cell.counts.vague for cell in _view(tmp_path, settings).rows[0].cells)
+
+
+@pytest.mark.parametrize(
+    ("options", "shown", "hidden"),
+    [
+        ({}, {"layers", "bert"}, {"embeddings", "intermediate", "half"}),
+        ({"depth": "sublayers"}, {"layers", "embeddings", "intermediate"}, {"half"}),
+        ({"depth": "<b>"}, {"layers"}, {"intermediate"}),
+    ],
+)
+def test_columns_are_what_the_captures_looked_at(
+    *,
+    options: dict[str, str],
+    shown: set[str],
+    hidden: set[str],
+    tmp_path: Path,
+    settings: Settings,
+    write_lane: Any,
+    record: Any,
+) -> None:
+    pair = ("2.7.0", "2.7.1")
+    records = [record("cpu-pinned", release, options=options) for release in pair]
+    write_lane(tmp_path, releases=pair, failed=(), records=records)
+    view = _view(tmp_path, settings)
+    names = {column.name for column in view.columns}
+    assert shown <= names
+    assert not hidden & names
+    assert view.layered == ("intermediate" in names)
+
+
+def test_a_release_that_cannot_run_is_told_apart_from_one_that_failed(
+    tmp_path: Path, settings: Settings, write_lane: Any, record: Any
+) -> None:
+    why = "unsupported GPU: NVIDIA H200 is sm_90, this build of torch has code for sm_37"
+    status = {"load": StageStatus(state="not_run", message=why)}
+    idle = record("cpu-pinned", "2.9.0", status=status, observer=None, control=None)
+    write_lane(tmp_path, records=[idle])
+    view = _view(tmp_path, settings)
+    assert (view.captured, view.failed, view.unable) == (6, 0, 1)
+    (row,) = (row for row in view.rows if not row.cells)
+    assert (row.name, row.verdict) == ("2.9.0", Verdict.NOT_RUN)
+    assert row.remark == f"did not run: {why}"
+    assert "2.8.0...2.9.1" in [row.name for row in view.rows]
+
+
+def test_facts_are_those_of_the_captures(
+    tmp_path: Path, settings: Settings, write_lane: Any, record: Any
+) -> None:
+    pair = ("2.7.0", "2.7.1")
+    factors = {"colbert-ai": "0.2.22 tree:0123", "kmeans": "faiss on the CPU"}
+    records = [
+        record("cpu-pinned", release, factors=factors, host={"gpu": "NVIDIA H200"}, note="by hand")
+        for release in pair
+    ]
+    write_lane(tmp_path, releases=pair, failed=(), records=records)
+    told = ("Python 3.11", "colbert-ai 0.2.22 tree:0123", "2 threads")
+    assert _view(tmp_path, settings).facts == (*told, "CPU", "note: by hand")
+    lane = replace(settings.lanes["cpu-pinned"], device="cuda")
+    on_gpu = Settings(
+        releases=settings.releases, lanes={"cpu-pinned": lane}, profiles=settings.profiles
+    )
+    gpu = ("NVIDIA H200", "k-means by faiss on the CPU", "note: by hand")
+    assert _view(tmp_path, on_gpu).facts == (*told, *gpu)
 
 
 def test_a_pair_without_verdicts_is_not_compared_rather_than_identical(
@@ -107,7 +193,7 @@ def test_a_pair_without_verdicts_is_not_compared_rather_than_identical(
     assert [row.verdict for row in view.rows] == [Verdict.DIFFERS, Verdict.NOT_RUN]
     boundary = view.ladder[-2]
     assert isinstance(boundary, Boundary)
-    assert (boundary.verdict, boundary.start) == (Verdict.NOT_RUN, "not compared yet")
+    assert (boundary.counts.worst, boundary.start) == (Verdict.NOT_RUN, "not compared yet")
     assert not boundary.href
 
 

@@ -11,6 +11,7 @@ import html5lib
 import pytest
 
 from matrix_capture.errors import MatrixError
+from matrix_capture.schema import Control, StageStatus
 from matrix_capture.settings import Settings
 from matrix_compare.schema import Verdict
 from matrix_site.pages import pages
@@ -77,6 +78,40 @@ def test_the_sentence_counts_releases_and_consecutive_pairs(snapshot: Snapshot) 
         "As of 16 November 2025, 6 torch releases are captured and 1 failed; "
         "of 5 consecutive pairs, 2 are identical and 3 are not."
     )
+
+
+def test_the_sentence_tells_what_cannot_run_from_what_failed(
+    tmp_path: Path, settings: Settings, write_lane: Any, record: Any
+) -> None:
+    status = {"load": StageStatus(state="not_run", message="unsupported GPU")}
+    idle = record("cpu-pinned", "2.9.0", status=status)
+    write_lane(tmp_path, records=[idle])
+    sentence = next(iter(pages(read_snapshot(tmp_path, settings)))).view["sentence"]
+    assert "6 torch releases are captured and 1 cannot run on the GPU; of 5" in sentence
+
+
+def test_a_difference_of_unknown_size_looks_like_one(
+    tmp_path: Path, settings: Settings, write_lane: Any, record: Any, comparison: Any
+) -> None:
+    pair = ("2.7.0", "2.7.1")
+    control = Control(identical=False, tensors=9, unstable=("D sample 7",), unstable_tensors=2)
+    place = ("layers", "encoder.layer.3", "more", "float32", 1)
+    vague = {"verdict": "differs", "reason": "values not kept", "role": "origin"}
+    write_lane(
+        tmp_path / "data",
+        releases=pair,
+        failed=(),
+        records=[record("cpu-pinned", "2.7.1", control=control)],
+        extra=[comparison("cpu-pinned", pair, place, **vague)],
+    )
+    write_site(pages(read_snapshot(tmp_path / "data", settings)), tmp_path / "out")
+    index = (tmp_path / "out/index.html").read_text("utf-8")
+    assert '<td class="differs unsized origin"><i role="img" title="layers: 1 differs' in index
+    assert 'title="differs by an unknown amount"' in index
+    page = (tmp_path / "out/pair/2.7.0...2.7.1/index.html").read_text("utf-8")
+    assert '<b>1</b> <span class="soft">(by an unknown amount)</span>' in page
+    assert "Tensors of torch 2.7.1 that do not equal themselves: 1 of 2</summary>" in page
+    assert "<li><code>D sample 7</code></li>" in page
 
 
 def test_one_capture_makes_no_pair(tmp_path: Path, settings: Settings, write_lane: Any) -> None:

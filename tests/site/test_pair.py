@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from matrix_capture.schema import Observer
+from matrix_capture.schema import Control, Observer, StageStatus
 from matrix_capture.settings import Settings
-from matrix_compare.schema import Verdict
-from matrix_site.pair import NONE, PairView, pair_view
+from matrix_compare.schema import NO_VALUES, Verdict
+from matrix_site.pair import NONE, UNSIZED, PairView, pair_view
 from matrix_site.snapshot import read_snapshot
 
 LANE = "cpu-pinned"
@@ -34,7 +34,7 @@ def _view(data: Path, settings: Settings, pair: tuple[str, str]) -> PairView:
             "Not identical: it starts at `codes_sorted_indices` (stage ivf). "
             "Final artifacts: all 10 identical.",
         ),
-        (("2.1.0", "2.7.1"), "Identical: all 83 comparisons agree bit for bit."),
+        (("2.1.0", "2.7.1"), "Identical: all 115 comparisons agree bit for bit."),
         (("2.8.0", "2.9.0"), "Nothing to compare: torch 2.9.0 failed at install."),
     ],
 )
@@ -95,7 +95,7 @@ def test_where_values_were_not_kept_no_profile_has_failed(
         ("ivf", "", "more", "int64", 1),
         verdict="differs",
         identical=0,
-        reason="values not kept",
+        reason=NO_VALUES,
     )
     write_lane(tmp_path, releases=PAIR, failed=(), extra=[row])
     intermediate = _view(tmp_path, settings, PAIR).tables[1]
@@ -109,6 +109,159 @@ def test_many_equal_parts_share_a_line(data: Path, settings: Settings) -> None:
     assert len(by_artifact["weights"].places) == 24
     assert by_artifact["doclens"].places == ("sample", "chunk.0")
     assert sum(line.artifact == "batches" for line in intermediate.lines) == 2
+
+
+def _encoder(comparison: Any, first: int, **changes: Any) -> list[Any]:
+    """An encoder of twelve layers of which only digests are kept, changed from `first` on."""
+    rows = []
+    for scope in ("sample", "chunk.0"):
+        for layer in range(12):
+            place = ("layers", f"encoder.layer.{layer}", scope, "float32", 45)
+            what: dict[str, Any] = {}
+            if layer >= first:
+                role = "origin" if layer == first else "propagated"
+                equal = layer if scope == "sample" else 3
+                what = {"verdict": "differs", "reason": NO_VALUES, "role": role}
+                what |= {"identical": equal, **changes}
+            rows.append(comparison(LANE, PAIR, place, **what))
+    return rows
+
+
+def _write_encoder(data: Path, write_lane: Any, rows: list[Any], **changes: Any) -> None:
+    write_lane(
+        data,
+        releases=PAIR,
+        failed=(),
+        extra=rows,
+        drop=lambda row: row["artifact"] in {row["artifact"] for row in rows},
+        **changes,
+    )
+
+
+def test_the_first_sentence_names_the_layer_and_the_first_known_distance(
+    tmp_path: Path, settings: Settings, write_lane: Any, comparison: Any
+) -> None:
+    rows = _encoder(comparison, 9)
+    _write_encoder(tmp_path, write_lane, rows)
+    start = "Not identical: it starts at `layers` in layer 9 (stage encode), by an unknown amount"
+    index = ". Final artifacts: all 10 identical."
+    assert _view(tmp_path, settings, PAIR).headline == start + index
+    for scope, distance in (("sample", 1e-08), ("chunk.0", 6e-08)):
+        place = ("batches", "", scope, "float32", 45)
+        change = {"verdict": "close", "max_abs": distance, "role": "propagated"}
+        rows.append(comparison(LANE, PAIR, place, **change))
+    _write_encoder(tmp_path, write_lane, rows)
+    view = _view(tmp_path, settings, PAIR)
+    measured = "; `batches` behind it is close, by at most `6.0e-08`"
+    assert view.headline == start + measured + index
+    assert (view.counts.words, view.counts.vague) == (
+        "6 differ (6 by an unknown amount), 2 close, 107 identical",
+        True,
+    )
+
+
+def test_layers_share_lines_and_come_in_order(
+    tmp_path: Path, settings: Settings, write_lane: Any, comparison: Any
+) -> None:
+    _write_encoder(tmp_path, write_lane, _encoder(comparison, 9))
+    intermediate = _view(tmp_path, settings, PAIR).tables[1]
+    lines = [line for line in intermediate.lines if line.artifact == "layers"]
+    assert [(line.layers, len(line.places), line.role, line.equal) for line in lines] == [
+        ("layers 0-8", 18, "", "yes"),
+        ("layer 9", 2, "origin", "in part"),
+        ("layers 10-11", 4, "propagated", "in part"),
+    ]
+    assert lines[0].places[:2] == ("encoder.layer.0, sample", "encoder.layer.1, sample")
+    assert lines[2].places == (
+        "encoder.layer.10, sample: 10 of 45 equal",
+        "encoder.layer.11, sample: 11 of 45 equal",
+        "encoder.layer.10, chunk.0: 3 of 45 equal",
+        "encoder.layer.11, chunk.0: 3 of 45 equal",
+    )
+    for line in lines[1:]:
+        assert (line.passes, line.largest, line.details) == ((NONE, NONE), NONE, (UNSIZED,))
+        assert line.unsized
+
+
+def test_a_layer_of_another_shape_is_no_difference_of_unknown_size(
+    tmp_path: Path, settings: Settings, write_lane: Any, comparison: Any
+) -> None:
+    reason = "shape (2, 3) and (3, 2)"
+    _write_encoder(tmp_path, write_lane, _encoder(comparison, 9, reason=reason))
+    view = _view(tmp_path, settings, PAIR)
+    assert (view.counts.unsized, view.counts.vague) == (0, False)
+    assert "unknown" not in view.headline
+    line = next(line for line in view.tables[1].lines if line.verdict is Verdict.DIFFERS)
+    assert (line.unsized, line.details[0], line.passes) == (False, reason, ("no", "no"))
+
+
+def test_layers_that_do_not_equal_themselves_are_named(
+    tmp_path: Path, settings: Settings, write_lane: Any, record: Any, comparison: Any
+) -> None:
+    names = tuple(f"layers encoder.layer.{layer} sample 0" for layer in range(100))
+    control = Control(identical=False, tensors=1234, unstable=names, unstable_tensors=211)
+    changes = {"verdict": "unstable", "reason": "2.7.1: repeats 0 and 1 disagree", "role": ""}
+    rows = _encoder(comparison, 9, **changes, identical=3)
+    _write_encoder(tmp_path, write_lane, rows, records=[record(LANE, "2.7.1", control=control)])
+    view = _view(tmp_path, settings, PAIR)
+    assert view.headline.startswith("Nothing changes where both sides can be compared.")
+    assert "A/A control: 1,234 tensors the same in 2 runs" in view.controls[0]
+    assert "A/A control not passed: 211 of 1,234 tensors not the same" in view.controls[1]
+    assert [(side.release, side.total, side.names) for side in view.unstable] == [
+        ("2.7.1", 211, names)
+    ]
+    lines = [line for line in view.tables[1].lines if line.artifact == "layers"]
+    assert [(line.layers, line.verdict) for line in lines] == [
+        ("layers 0-8", Verdict.IDENTICAL),
+        ("layers 9-11", Verdict.UNSTABLE),
+    ]
+
+
+def test_a_release_that_cannot_run_on_the_gpu_says_why(
+    tmp_path: Path, settings: Settings, write_lane: Any, record: Any
+) -> None:
+    why = "unsupported GPU: NVIDIA H200 is sm_90, this build of torch has code for sm_37"
+    status = {
+        "install": StageStatus(state="ok"),
+        "import": StageStatus(state="ok"),
+        "load": StageStatus(state="not_run", message=why),
+    }
+    idle = record(LANE, "2.7.1", status=status, observer=None, control=None)
+    write_lane(tmp_path, releases=PAIR, failed=("2.7.1",), records=[idle])
+    view = _view(tmp_path, settings, PAIR)
+    assert view.headline == f"Nothing to compare: torch 2.7.1 did not run: {why}."
+    assert view.failures == (f"torch 2.7.1 did not run: {why}",)
+    facts = {fact.name: fact for fact in view.captures}
+    assert (facts["import"].b, facts["load"].b) == ("ok, 4.2 s", f"not run, 41 s, {why}")
+
+
+def test_captures_show_what_they_ran_on(
+    tmp_path: Path, settings: Settings, write_lane: Any, record: Any
+) -> None:
+    gpu = {
+        **{"gpu": "NVIDIA H200", "gpu_compute_capability": "9.0", "gpu_driver": "570.86"},
+        **{"cuda": "12.8", "cublas": "12.8.4", "cudnn": "90701", "cpu_model": "X"},
+    }
+    factors = {"kmeans": "faiss on the CPU", "colbert-ai": "0.2.22 tree:0123"}
+    shown = record(
+        LANE,
+        "2.7.1",
+        host=gpu,
+        factors=factors,
+        options={"passages": 96, "depth": "sublayers"},
+        note="torch of the machine image",
+    )
+    write_lane(tmp_path, releases=PAIR, failed=(), records=[shown])
+    facts = {fact.name: (fact.a, fact.b) for fact in _view(tmp_path, settings, PAIR).captures}
+    assert facts["GPU"] == (NONE, "NVIDIA H200, compute capability 9.0, driver 570.86")
+    assert facts["libraries"][1] == "CUDA 12.8, cuBLAS 12.8.4, cuDNN 90701"
+    assert facts["k-means"] == (NONE, "faiss on the CPU")
+    assert facts["colbert-ai"] == (NONE, "0.2.22 tree:0123")
+    assert facts["options"] == ("none", "depth = sublayers; passages = 96")
+    assert facts["note"] == (NONE, "torch of the machine image")
+    write_lane(tmp_path, releases=PAIR, failed=())
+    facts = {fact.name: (fact.a, fact.b) for fact in _view(tmp_path, settings, PAIR).captures}
+    assert not {"note", "GPU", "k-means"} & facts.keys()
 
 
 def test_what_moved_with_torch_is_said(data: Path, settings: Settings) -> None:
@@ -132,7 +285,14 @@ def test_controls_missing_artifacts_and_failures_are_shown(
     tmp_path: Path, settings: Settings, write_lane: Any, record: Any
 ) -> None:
     records = [
-        record(LANE, "2.7.0", repeats=1, observer=None, missing={"D": "docFromText was renamed"}),
+        record(
+            LANE,
+            "2.7.0",
+            repeats=1,
+            control=None,
+            observer=None,
+            missing={"D": "docFromText was renamed"},
+        ),
         record(LANE, "2.7.1", observer=Observer(identical=False, tensors=9, differing=("ivf",))),
     ]
     write_lane(tmp_path, releases=PAIR, failed=(), records=records)
@@ -151,7 +311,7 @@ def test_a_pair_without_readable_captures_still_has_its_verdicts(
     for file in (tmp_path / "digests" / LANE).iterdir():
         file.write_bytes(b"")
     view = _view(tmp_path, settings, PAIR)
-    assert view.counts.total == 83
+    assert view.counts.total == 115
     assert view.failures == tuple(
         f"torch {release} has a digest file that cannot be read" for release in PAIR
     )

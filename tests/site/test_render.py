@@ -10,7 +10,7 @@ import pytest
 from jinja2 import UndefinedError
 
 from matrix_capture.errors import MatrixError
-from matrix_capture.schema import StageStatus
+from matrix_capture.schema import Control, Observer, StageStatus
 from matrix_capture.settings import Settings
 from matrix_site.pages import Page, pages
 from matrix_site.render import environment, write_site
@@ -71,13 +71,25 @@ def test_hostile_strings_stay_text(
         started=text,
         status={"install": failed},
     )
+    on_gpu = record(
+        quick,
+        PAIR[1],
+        host=dict.fromkeys(("gpu", "gpu_driver", "cudnn", "cublas", "cpu_model"), text),
+        factors={"kmeans": text, "colbert-ai": text, text: text},
+        note=text,
+        control=Control(identical=False, tensors=9, unstable=(text, text), unstable_tensors=-1),
+        observer=Observer(identical=False, tensors=9, differing=(text,)),
+        status={"load": StageStatus(state="not_run", message=text)},
+    )
     changes = {"kind": text, "stage": text, "reason": text, "role": text, "profiles": [text]}
     rows = [
         comparison(quick, PAIR, (artifact, text, text, "", 1), verdict=verdict, **changes)
         for artifact in (text, "ivf")
         for verdict in ("identical", "differs", "missing")
     ]
-    write_lane(tmp_path / "data", lane=quick, releases=PAIR, records=[record_of], extra=rows)
+    write_lane(
+        tmp_path / "data", lane=quick, releases=PAIR, records=[record_of, on_gpu], extra=rows
+    )
     snapshot = read_snapshot(tmp_path / "data", settings, [quick])
     write_site(pages(snapshot), tmp_path / "out" / "site")
 

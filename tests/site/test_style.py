@@ -18,7 +18,7 @@ PAIRS = [
     ("link", "panel"),
     *((name, ground) for name in ("differs", "close", "reordered") for ground in (f"{name}-page",)),
     *((name, "page") for name in ("differs", "close", "reordered", "unstable", "unknown")),
-    *(("page", name) for name in ("differs", "close", "reordered")),
+    *(("page", name) for name in ("differs", "close", "reordered", "unknown")),
     ("unstable", "unstable-page"),
     ("unknown", "unknown-page"),
     ("failed", "failed-page"),
