@@ -241,6 +241,34 @@ def e2e(session: nox.Session) -> None:
     session.run("pytest", "tests/torch", "tests/e2e", *session.posargs)
 
 
+@nox.session(python="3.11", default=False)
+def bench(session: nox.Session) -> None:
+    """Measure what a capture costs, against the pipeline without it and against torch.save."""
+    parser = argparse.ArgumentParser(prog="nox -s bench --", allow_abbrev=False)
+    parser.add_argument(
+        "release", nargs="?", default=DEFAULT_RELEASES[-1], help="(default: %(default)s)"
+    )
+    parser.add_argument("--lane", default=DEFAULT_LANE, help="(default: %(default)s)")
+    parser.add_argument("--passages", type=_positive, metavar="N", help="a slice, for a quick look")
+    parser.add_argument(
+        "--rounds", type=_positive, default=3, help="of each variant (default: %(default)s)"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    parser.set_defaults(colbert=None)
+    options = _parse(session, parser, LANES)
+    if options.release not in RELEASES:
+        _refuse(unknown_release(options.release, RELEASES))
+    lane = LANES[options.lane]
+    requirements = _pipeline_requirements(options.release, lane, f"colbert-ai=={lane['colbert']}")
+    session.log(f"torch {options.release}: installing, 2 to 4 GB to download")
+    _install(session, *requirements, "-e", ".", env=INSTALLING)
+    _fetch_inputs(session)
+    command = ["python", "-m", "matrix_capture.bench", "--torch", options.release]
+    command += ["--lane", options.lane, "--cache", str(CACHE), "--rounds", str(options.rounds)]
+    command += [*_flag("--passages", options.passages), *_flag("--json", options.json)]
+    _ask(session, *command, quiet=False)
+
+
 def _parser(session: nox.Session) -> argparse.ArgumentParser:
     """What every session that touches captures understands after `--`."""
     parser = argparse.ArgumentParser(prog=f"nox -s {session.name} --", allow_abbrev=False)
@@ -352,6 +380,7 @@ def _pipeline_requirements(release: str, lane: dict[str, Any], colbert: str) -> 
     return (
         f"torch=={release}",
         colbert,
+        "faiss-gpu" if lane.get("kmeans") == "cuda" else "faiss-cpu",
         "setuptools",  # torch compiles extensions with it but did not always require it
         "--constraint",
         lane["constraints"],
@@ -375,11 +404,11 @@ def _clear_leftovers() -> None:
         shutil.rmtree(trash, ignore_errors=True)
 
 
-def _install(session: nox.Session, *arguments: str) -> None:
+def _install(session: nox.Session, *arguments: str, env: Mapping[str, str] | None = None) -> None:
     """Install into the session's environment, or end the run."""
     log = _install_log(session)
     try:
-        _install_into(log, session, *arguments)
+        _install_into(log, session, *arguments, env=env)
     except CommandFailed:
         _refuse(f"installing failed; is the package index within reach? {log} has the details")
 

@@ -50,9 +50,9 @@ class Revision:
     def requirement(self, trees: Path) -> str:
         """What an installer is asked for; a source tree is `trees/<its hash>`."""
         if not self.origin:
-            return f"colbert-ai[faiss-cpu]=={self.label}"
+            return f"colbert-ai=={self.label}"
         where = (trees / self.origin).absolute().as_uri() if self.tree else self.argument
-        return f"colbert-ai[faiss-cpu] @ {where}"
+        return f"colbert-ai @ {where}"
 
 
 def read_revision(text: str, trees: Path | None = None) -> Revision:

@@ -54,7 +54,7 @@ def files(folder: Path) -> set[str]:
 def test_a_release(version: str) -> None:
     revision = read_revision(version)
     assert revision == Revision(label=version, argument=version)
-    assert revision.requirement(Path("trees")) == f"colbert-ai[faiss-cpu]=={version}"
+    assert revision.requirement(Path("trees")) == f"colbert-ai=={version}"
     assert revision.built("") == ""
 
 
@@ -70,7 +70,7 @@ def test_a_release(version: str) -> None:
 def test_a_commit(text: str) -> None:
     revision = read_revision(text)
     assert (revision.label, revision.argument) == (text, text)
-    assert revision.requirement(Path("trees")) == f"colbert-ai[faiss-cpu] @ {text}"
+    assert revision.requirement(Path("trees")) == f"colbert-ai @ {text}"
 
 
 def test_a_commit_is_on_record_at_full_length() -> None:
@@ -85,7 +85,7 @@ def test_a_commit_of_a_folder_leaves_the_folder_out_of_the_record() -> None:
     assert revision.label == f"git+file@{SHA}"
     assert revision.built(SHA) == f"git+file@{SHA}"
     requirement = revision.requirement(Path("trees"))
-    assert requirement == f"colbert-ai[faiss-cpu] @ git+file:///home/me/ColBERT@{SHA}"
+    assert requirement == f"colbert-ai @ git+file:///home/me/ColBERT@{SHA}"
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_a_tree_is_asked_for_by_address(tree: Path, tmp_path: Path) -> None:
     revision = read_revision(str(tree))
     requirement = revision.requirement(tmp_path / "with space")
     name, _, url = requirement.partition(" @ ")
-    assert name == "colbert-ai[faiss-cpu]"
+    assert name == "colbert-ai"
     assert url == f"file://{tmp_path}/with%20space/{revision.origin}"
 
 

@@ -4,6 +4,7 @@ import ctypes
 import os
 import shutil
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import blake3
@@ -39,7 +40,7 @@ def emulated(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
         f"-I{Path(gpu_digest.__file__).parent}",
         str(Path(__file__).with_name("emulated.cpp")),
     ]
-    flags = ["-std=c++17", "-O2", "-Wall", "-Wno-unused-function", "-Werror", "-shared", "-fPIC"]
+    flags = ["-std=c++17", "-O2", "-Wall", "-Wno-unknown-pragmas", "-shared", "-fPIC"]
     subprocess.run(["c++", *flags, "-o", str(library), *sources], check=True)
     return ctypes.CDLL(str(library))
 
