@@ -260,13 +260,16 @@ def bench(session: nox.Session) -> None:
         _refuse(unknown_release(options.release, RELEASES))
     lane = LANES[options.lane]
     requirements = _pipeline_requirements(options.release, lane, f"colbert-ai=={lane['colbert']}")
-    session.log(f"torch {options.release}: installing, 2 to 4 GB to download")
-    _install(session, *requirements, "-e", ".", env=INSTALLING)
-    _fetch_inputs(session)
-    command = ["python", "-m", "matrix_capture.bench", "--torch", options.release]
-    command += ["--lane", options.lane, "--cache", str(CACHE), "--rounds", str(options.rounds)]
-    command += [*_flag("--passages", options.passages), *_flag("--json", options.json)]
-    _ask(session, *command, quiet=False)
+    try:
+        session.log(f"torch {options.release}: installing, 2 to 4 GB to download")
+        _install(session, *requirements, "-e", ".", env=INSTALLING)
+        _fetch_inputs(session)
+        command = ["python", "-m", "matrix_capture.bench", "--torch", options.release]
+        command += ["--lane", options.lane, "--cache", str(CACHE), "--rounds", str(options.rounds)]
+        command += [*_flag("--passages", options.passages), *_flag("--json", options.json)]
+        _ask(session, *command, quiet=False)
+    finally:
+        _discard(Path(session.virtualenv.location))
 
 
 def _parser(session: nox.Session) -> argparse.ArgumentParser:
