@@ -32,19 +32,36 @@ def gpu_facts() -> dict[str, str]:
     command = ["nvidia-smi", f"--query-gpu={','.join(_QUERY.values())}", "--format=csv,noheader"]
     try:
         answer = subprocess.run(
-            [*command, f"--id={chosen()}"], check=True, capture_output=True, text=True, timeout=60
+            [*command, f"--id={chosen()}"],
+            check=True,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=60,
         )
     except FileNotFoundError:
         raise MatrixError(
             "no NVIDIA GPU here (nvidia-smi is not on PATH); choose a lane for the CPU with --lane"
         ) from None
     except (subprocess.SubprocessError, OSError) as error:
-        output = getattr(error, "stdout", None) or getattr(error, "stderr", None) or str(error)
+        output = getattr(error, "stdout", None) or getattr(error, "stderr", None)
         raise MatrixError(
-            f"nvidia-smi finds no GPU ({output.strip()}); is the driver loaded?"
+            f"nvidia-smi finds no GPU ({_first_line(output) or error}); is the driver loaded?"
         ) from None
-    values = [value.strip() for value in answer.stdout.splitlines()[0].split(",")]
-    return dict(zip(_QUERY, values, strict=True))
+    line = _first_line(answer.stdout)
+    # Only the name, which comes first, may have commas in it.
+    found = re.fullmatch(r"(.*\S)\s*,\s*(\d+\.\d+)\s*,\s*([\w.]+)", line)
+    if not found:
+        raise MatrixError(
+            f"nvidia-smi answers {line!r} where name, compute capability and driver of a GPU were "
+            "asked for; is the driver as new as the GPU?"
+        )
+    return dict(zip(_QUERY, found.groups(), strict=True))
+
+
+def _first_line(output: str | bytes | None) -> str:
+    text = output.decode(errors="replace") if isinstance(output, bytes) else output or ""
+    return next((line.strip() for line in text.splitlines() if line.strip()), "")
 
 
 def chosen() -> str:
@@ -55,7 +72,7 @@ def chosen() -> str:
 def unsupported(torch: Any) -> str | None:
     """Why this build of torch has no code for the GPU, or None when it has."""
     flags = getattr(torch._C, "_cuda_getArchFlags", None)
-    built_for = flags().split() if flags else []
+    built_for = ((flags and flags()) or "").split()
     capability = torch.cuda.get_device_capability()
     if runs_on(built_for, capability):
         return None
@@ -102,7 +119,11 @@ def check_toolkit(torch: Any) -> str:
     nvcc = Path(CUDA_HOME, "bin", "nvcc")
     try:
         answer = subprocess.run(
-            [str(nvcc), "--version"], check=True, capture_output=True, text=True
+            [str(nvcc), "--version"],
+            check=True,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
         )
     except (OSError, subprocess.SubprocessError):
         raise ToolkitError(

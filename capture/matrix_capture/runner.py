@@ -120,8 +120,12 @@ def stale(request: Request) -> str | None:
     """Why the capture on record does not serve this request, or None when it does.
 
     Raises:
-        MatrixError: the inputs are bad, which is told before gigabytes are installed for nothing.
+        MatrixError: there is no GPU for the lane, or the inputs are bad, which is told before
+            gigabytes are installed for nothing.
     """
+    fingerprint = environment.fingerprint(
+        environment.host(request.fixed.device), request.fixed.threads
+    )
     hashes = request.inputs().hashes
     if not request.path.exists():
         return "no capture on record"
@@ -129,9 +133,6 @@ def stale(request: Request) -> str | None:
         record = read_record(request.path)
     except MatrixError:
         return "the capture on record cannot be read"
-    fingerprint = environment.fingerprint(
-        environment.host(request.fixed.device), request.fixed.threads
-    )
     # A release that was not installed has few of the packages.
     moved = [
         f"{name} {version}"
@@ -161,6 +162,7 @@ def capture(request: Request, install_seconds: float) -> Path:
     events: list[Event] = []
     facts: Facts | None = None
     tables: list[pa.Table] = []
+    stopped: Event | None = None
     with Progress(f"torch {request.torch}") as progress:
         for repeat in range(REPEATS):
             progress.label = f"run {repeat + 1} of {REPEATS}"
@@ -186,7 +188,8 @@ def capture(request: Request, install_seconds: float) -> Path:
         seconds=seconds,
         facts=facts,
         repeats=len(tables),
-        control=_control(tables),
+        # A run that stopped has fewer tensors, which is no disagreement.
+        control=None if stopped else _control(tables),
     )
     rows = pa.concat_tables(tables) if tables else COLUMNS.empty_table()
     return write_capture(Capture(record=record, rows=_numbered(rows)), request.data)
@@ -231,6 +234,8 @@ def variables(lane: Lane) -> dict[str, str]:
         "MKL_NUM_THREADS": threads,
         "OPENBLAS_NUM_THREADS": threads,
         "RAYON_NUM_THREADS": threads,
+        # GPUs by the numbers that nvidia-smi gives them; torch would count the fastest first.
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
     }
     fixed["CUDA_VISIBLE_DEVICES"] = gpu.chosen() if lane.device == "cuda" else ""
     return {**os.environ, **fixed}

@@ -2,6 +2,8 @@
 
 import dataclasses
 import os
+import subprocess
+import sys
 import tempfile
 import textwrap
 import time
@@ -10,16 +12,22 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from matrix_capture import environment, runner
 from matrix_capture.errors import MatrixError
+from matrix_capture.job import Event
+from matrix_capture.recorder import Recorder
 from matrix_capture.revision import Revision, read_revision
 from matrix_capture.runner import Request, capture, log_path, record_failed_install, stale
 from matrix_capture.schema import (
     STAGES,
     Capture,
     CaptureCode,
+    Control,
     Record,
     digest_path,
     read_capture,
@@ -274,6 +282,219 @@ def test_a_commit_that_was_not_installed_is_told_as_it_was_asked_for(request_: R
     assert record.factors["colbert-ai"] == COMMIT.label
 
 
+# Releases that a GPU cannot run, and machines without one.
+
+
+CUDA_LANE = "cuda-pinned"
+NO_GPU = "no NVIDIA GPU here (nvidia-smi is not on PATH); choose a lane for the CPU with --lane"
+
+# As much of torch as is asked before a checkpoint is loaded; the rest fails.
+OLD_TORCH = """
+    import types
+
+    __version__ = "2.8.0+cu117"
+    version = types.SimpleNamespace(cuda="11.7")
+    backends = types.SimpleNamespace()
+    __config__ = types.SimpleNamespace(show=lambda: "")
+    _C = types.SimpleNamespace(_cuda_getArchFlags=lambda: "sm_37 sm_80")
+    cuda = types.SimpleNamespace(
+        is_available=lambda: True,
+        is_initialized=lambda: False,
+        get_device_capability=lambda: (9, 0),
+        get_device_name=lambda: "NVIDIA H200",
+    )
+
+
+    def set_num_threads(number):
+        pass
+
+
+    def get_num_threads():
+        return 4
+    """
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str | None], None]:
+    """Has an nvidia-smi with that answer on PATH, or none, and nothing else there."""
+
+    def make(answer: str | None) -> None:
+        folder = tmp_path / "bin"
+        folder.mkdir()
+        if answer is not None:
+            command = folder / "nvidia-smi"
+            command.write_text(f"#!/bin/sh\necho '{answer}'\n")
+            command.chmod(0o755)
+        monkeypatch.setenv("PATH", str(folder))
+
+    return make
+
+
+def test_a_release_without_code_for_the_gpu_does_not_run(
+    request_: Request,
+    fake_torch: Callable[[str], None],
+    machine: Callable[[str | None], None],
+    tmp_path: Path,
+) -> None:
+    machine("NVIDIA H200, 9.0, 550.54.15")
+    fake_torch(OLD_TORCH)
+    for name in ("colbert/__init__", "colbert/indexer", "faiss"):
+        module = tmp_path / "fake" / f"{name}.py"
+        module.parent.mkdir(exist_ok=True)
+        module.write_text("")
+    request = dataclasses.replace(request_, lane=CUDA_LANE)
+    found = read_capture(capture(request, 1.0))
+    record = found.record
+    status = {stage: record.state(stage) for stage in STAGES}
+    assert status == dict.fromkeys(STAGES, "not_run") | {"install": "ok", "import": "ok"}
+    assert record.status["load"].message == (
+        "unsupported GPU: NVIDIA H200 is sm_90, this build of torch has code for sm_37, sm_80"
+    )
+    assert record.failed_stage() is None
+    # It stopped after the first run, which no second could have told more of.
+    assert (record.repeats, record.control, record.observer) == (1, None, None)
+    assert found.rows.num_rows == 0
+    assert record.fingerprint["gpu"] == "NVIDIA H200"
+    assert record.torch_build == "2.8.0+cu117"
+    assert scratch(request) == []
+
+
+def test_a_lane_on_a_gpu_is_refused_before_anything_is_installed(
+    request_: Request, machine: Callable[[str | None], None]
+) -> None:
+    machine(None)
+    words = {
+        "--torch": "2.8.0",
+        "--lane": CUDA_LANE,
+        "--data": str(request_.data),
+        "--cache": str(request_.cache),
+        "--passages": "8",
+    }
+    answer = subprocess.run(
+        [
+            sys.executable,
+            *("-m", "matrix_capture", "check"),
+            *(word for pair in words.items() for word in pair),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert answer.stderr == f"error: {NO_GPU}\n"
+    assert not list(request_.data.rglob("*.parquet"))
+
+
+@pytest.mark.parametrize("step", [stale, lambda request: capture(request, 0.0)])
+def test_without_a_gpu_nothing_is_recorded_for_one(
+    step: Callable[[Request], Any], request_: Request, machine: Callable[[str | None], None]
+) -> None:
+    machine(None)
+    request = dataclasses.replace(request_, lane=CUDA_LANE)
+    with pytest.raises(MatrixError) as caught:
+        step(request)
+    assert str(caught.value) == NO_GPU
+    assert not request.path.exists()
+
+
+def test_another_gpu_is_another_host(
+    request_: Request, machine: Callable[[str | None], None], tmp_path: Path
+) -> None:
+    machine("NVIDIA H200, 9.0, 550.54.15")
+    request = dataclasses.replace(request_, lane=CUDA_LANE)
+    recorded(request, packages=PACKAGES)
+    assert stale(request) is None
+    for answer in ("NVIDIA H100, 9.0, 550.54.15", "NVIDIA H200, 9.0, 570.00"):
+        (tmp_path / "bin" / "nvidia-smi").write_text(f"#!/bin/sh\necho '{answer}'\n")
+        assert stale(request) == "captured on another host"
+
+
+# The A/A control.
+
+
+def rows_of(**values: Any) -> pa.Table:
+    """The rows of a run that recorded those values, each in pass `sample`."""
+    recorder = Recorder()
+    with recorder.within("sample"):
+        for artifact, value in values.items():
+            for one in value if isinstance(value, tuple) else (value,):
+                recorder.record(artifact, one)
+    return recorder.table()
+
+
+def control(*tables: pa.Table) -> Control:
+    found = runner._control(list(tables))
+    assert found is not None
+    assert found.identical is (found.unstable_tensors == 0)
+    return found
+
+
+def test_two_runs_alike_pass_the_control() -> None:
+    runs = [rows_of(D=(1, 2), codes=3) for _ in range(2)]
+    assert control(*runs) == Control(identical=True, tensors=3)
+
+
+def test_what_differs_is_named() -> None:
+    found = control(rows_of(D=(1, 2), codes=3, embs=4), rows_of(D=(1, 9), codes=3, embs=5))
+    assert found == Control(
+        identical=False, tensors=4, unstable=("D sample 1", "embs sample 0"), unstable_tensors=2
+    )
+
+
+def test_a_part_is_named_too() -> None:
+    recorders = Recorder(), Recorder()
+    for number, recorder in enumerate(recorders):
+        recorder.record("weights", number, part="bert.pooler.dense.bias")
+        recorder.record("weights", 7, part="linear.weight")
+    found = control(*(recorder.table() for recorder in recorders))
+    assert found.unstable == ("weights bert.pooler.dense.bias setup 0",)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_what_one_run_lacks_is_unstable(first: bool) -> None:
+    runs = [rows_of(D=1, codes=3), rows_of(D=1)]
+    found = control(*runs if first else runs[::-1])
+    assert (found.tensors, found.unstable) == (2, ("codes sample 0",))
+
+
+def test_another_dtype_or_shape_is_another_tensor() -> None:
+    one, other = np.zeros(4, np.int32), np.zeros((2, 2), np.int32)
+    assert not control(rows_of(D=one), rows_of(D=other)).identical
+    assert not control(rows_of(D=one), rows_of(D=one.view(np.float32))).identical
+    assert control(rows_of(D=one), rows_of(D=one.copy())).identical
+
+
+def test_of_many_the_first_hundred_are_named() -> None:
+    runs = [rows_of(D=tuple(range(start, start + 150)), codes=1) for start in (0, 1000)]
+    found = control(*runs)
+    assert (found.tensors, found.unstable_tensors, len(found.unstable)) == (151, 150, 100)
+    assert found.unstable[0] == "D sample 0"
+    assert found.unstable == tuple(f"D sample {number}" for number in range(100))
+
+
+@pytest.mark.parametrize("tables", [[], [rows_of(D=1)]])
+def test_a_single_run_has_no_control(tables: list[pa.Table]) -> None:
+    assert runner._control(tables) is None
+
+
+def test_a_second_run_that_fails_is_a_failure_and_no_control(
+    request_: Request, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(_request: Any, _inputs: Any, repeat: int, folder: Path, _progress: Any) -> list[Event]:
+        values = {"D": 1} if repeat else {"D": 1, "codes": 2}
+        pq.write_table(rows_of(**values), folder / "rows.parquet")
+        load = Event(stage="load", state="ok")
+        if repeat:
+            return [load, Event(stage="index", state="failed", error="RuntimeError", message="no")]
+        return [load, Event(stage="index", state="ok")]
+
+    monkeypatch.setattr(runner, "_run", run)
+    found = read_capture(capture(request_, 0.0))
+    assert (found.record.failed_stage(), found.record.repeats) == ("index", 2)
+    assert found.record.control is None
+    assert found.rows.num_rows == 3
+
+
 # Interruptions.
 
 
@@ -407,5 +628,6 @@ def test_a_pipeline_runs_under_the_threads_of_the_lane(monkeypatch: pytest.Monke
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     assert {found[name] for name in names} == {"2"}
     assert found["CUDA_VISIBLE_DEVICES"] == ""
+    assert found["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
     on_gpu = msgspec.structs.replace(lane, device="cuda")
     assert runner.variables(on_gpu)["CUDA_VISIBLE_DEVICES"] == "0"
