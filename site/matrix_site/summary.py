@@ -190,9 +190,11 @@ def _failed_stage(lane: LaneData, release: str) -> str | None:
 
 
 def _stopped(lane: LaneData, release: str) -> str:
-    """The same as `stop`, short for a sentence about two releases."""
+    """Where a capture stopped without the reason, which the page tells beside the sentence."""
     stage = _failed_stage(lane, release)
-    return f"failed at {stage}" if stage else stop(lane, release)
+    if stage:
+        return f"failed at {stage}"
+    return "did not run" if unable(lane, release) else ""
 
 
 def _distance(row: Comparison) -> float:

@@ -114,6 +114,17 @@ def test_a_difference_of_unknown_size_looks_like_one(
     assert "<li><code>D sample 7</code></li>" in page
 
 
+def test_a_pair_page_tells_the_reason_of_a_stop_once(
+    tmp_path: Path, settings: Settings, write_lane: Any
+) -> None:
+    write_lane(tmp_path / "data", releases=("2.8.0", "2.9.0"))
+    write_site(pages(read_snapshot(tmp_path / "data", settings)), tmp_path / "out")
+    page = (tmp_path / "out/pair/2.8.0...2.9.0/index.html").read_text("utf-8")
+    assert page.count('<p class="notice">torch 2.9.0 failed at install: OSError: no space') == 1
+    assert "the capture stopped at install" not in page
+    assert page.count("for the reason above") > 50
+
+
 def test_one_capture_makes_no_pair(tmp_path: Path, settings: Settings, write_lane: Any) -> None:
     write_lane(tmp_path, releases=("2.7.1",), failed=())
     view = next(iter(pages(read_snapshot(tmp_path, settings)))).view
