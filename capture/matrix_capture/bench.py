@@ -31,9 +31,10 @@ from matrix_capture.job import Job
 from matrix_capture.pipeline import Pipeline
 from matrix_capture.recorder import Recorder
 from matrix_capture.settings import read_settings
-from matrix_capture.values import ValueStore
+from matrix_capture.values import DeferredStore
 
 _LARGE = 2**28  # bytes of the tensor whose digest is timed: several times any cache
+_progress = sys.stderr
 _VARIANTS = ("plain", "default", "sublayers", "torch.save")
 
 
@@ -233,7 +234,7 @@ def _recorder(variant: str, folder: Path, pipeline: Pipeline) -> Recorder | None
         return Saver(folder)
     depth = DEPTHS[variant == "sublayers"]
     return Recorder(
-        ValueStore(folder), depth=depth, device=pipeline.job.device, on_gpu=pipeline.on_gpu
+        DeferredStore(folder), depth=depth, device=pipeline.job.device, on_gpu=pipeline.on_gpu
     )
 
 
@@ -241,7 +242,7 @@ def _in_child(work: Callable[..., Any], *arguments: Any) -> Any:
     """The result of `work` in a process of its own, so that its peak memory is its own."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_answer, args=(theirs, work, *arguments))
+    process = context.Process(target=_answer, args=(theirs, work, *arguments), daemon=True)
     process.start()
     theirs.close()
     try:
@@ -251,9 +252,10 @@ def _in_child(work: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def _answer(answers: Connection, work: Callable[..., Any], *arguments: Any) -> None:
+    global _progress  # noqa: PLW0603 - of this process alone
     # What colbert-ai prints would bury what we say.
+    _progress = os.fdopen(os.dup(2), "w", buffering=1)
     silence = os.open(os.devnull, os.O_WRONLY)
-    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
     os.dup2(silence, 1)
     os.dup2(silence, 2)
     answers.send(work(*arguments))
@@ -332,7 +334,7 @@ def _at_least(name: str, unit: str, ours: float, reference: float, bar: float) -
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    print(text, file=_progress, flush=True)
 
 
 def _table(found: list[Measurement]) -> str:

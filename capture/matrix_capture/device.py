@@ -7,10 +7,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from matrix_capture.digest import Snapshot, snapshot, storage_dtype
+from matrix_capture.room import Room
 
-_WORKERS = max(2, min(8, (os.cpu_count() or 2) - 2))
+_WORKERS = max(2, min(4, (os.cpu_count() or 2) - 2))
 _LARGEST = 24 * 2**20  # bytes of the largest tensor that is taken, and of each worker's memory
-_IN_FLIGHT = 192 * 2**20  # bytes of copies that wait for a worker
+_IN_FLIGHT = 96 * 2**20  # bytes of copies that wait for a worker
 
 Result = TypeVar("Result")
 
@@ -27,7 +28,7 @@ class Copies:
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="digest")
         self._own = threading.local()
-        self._room = _Room(_IN_FLIGHT)
+        self._room = Room(_IN_FLIGHT)
 
     def submit(self, tensor: Any, work: Callable[[Snapshot], Result]) -> "Future[Result]":
         """Have `work` done on the tensor as it is now.
@@ -97,21 +98,3 @@ def fits(value: Any) -> bool:
 
 def _dtype(tensor: Any) -> str:
     return str(tensor.dtype).removeprefix("torch.")
-
-
-class _Room:
-    """So many bytes, of which some are taken; who wants more waits."""
-
-    def __init__(self, size: int) -> None:
-        self._free = size
-        self._changed = threading.Condition()
-
-    def take(self, size: int) -> None:
-        with self._changed:
-            self._changed.wait_for(lambda: self._free >= size)
-            self._free -= size
-
-    def give(self, size: int) -> None:
-        with self._changed:
-            self._free += size
-            self._changed.notify_all()

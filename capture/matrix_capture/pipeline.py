@@ -27,7 +27,7 @@ from matrix_capture.probes import record_probes
 from matrix_capture.recorder import Recorder
 from matrix_capture.schema import Observer
 from matrix_capture.taps import tapped
-from matrix_capture.values import ValueStore
+from matrix_capture.values import DeferredStore, ValueStore
 
 _CERTIFICATE_PASSAGES = 64
 
@@ -43,7 +43,7 @@ class Pipeline:
         self.folder = folder
         self.job = msgspec.json.decode((folder / "job.json").read_bytes(), type=Job)
         self.on_gpu: GpuDigests | None = None
-        self.recorder = self._recorder(ValueStore(self.job.values), self.job.repeat)
+        self.recorder = self._recorder(DeferredStore(self.job.values), self.job.repeat)
         self._observer: Observer | None = None
         self._progress = (folder / "progress.jsonl").open("ab", buffering=0)
 

@@ -83,7 +83,7 @@ class Recorder:
         if self.on_gpu and entry.order == "none" and store is None and takes(value):
             digest = self.on_gpu.submit(value)
         elif self._copies and entry.order == "none" and fits(value):
-            digest = self._copies.submit(value, partial(_digest_alone, entry, store))
+            digest = self._copies.submit(value, partial(_digest, entry, store))
         else:
             key = None if key is None else snapshot(key)
             digest = _digest(entry, store, snapshot(value), key)
@@ -121,8 +121,14 @@ class Recorder:
                 self.note(artifact.name, f"never seen in {artifact.source}")
 
     def table(self) -> pa.Table:
-        """The rows so far, with the columns of the digest file."""
+        """The rows so far, with the columns of the digest file; what they keep is stored by then.
+
+        Raises:
+            MatrixError: a value could not be stored.
+        """
         self._settle()
+        if self._store:
+            self._store.flush()
         return pa.Table.from_batches(self._batches, schema=COLUMNS)
 
     def close(self) -> None:
@@ -143,7 +149,7 @@ class Recorder:
 def _digest(
     entry: Artifact, store: ValueStore | None, snap: Snapshot, key: Snapshot | None = None
 ) -> Digest:
-    """The digest of a value, by all cores; the value itself goes to the store."""
+    """The digest of a value, by two threads; the value itself goes to the store."""
     beside = _BESIDE.submit(_counted, entry, snap)
     content = content_hash(snap)
     blocks, counted = beside.result()
@@ -153,15 +159,6 @@ def _digest(
     return Digest(
         layout=snap.layout, content=content, blocks=blocks, figures=counted, multiset=multiset
     )
-
-
-def _digest_alone(entry: Artifact, store: ValueStore | None, snap: Snapshot) -> Digest:
-    """The same by this thread alone, beside others like it; without an order rule."""
-    content = content_hash(snap, alone=True)
-    blocks, counted = _counted(entry, snap)
-    if store:
-        store.put(snap, content)
-    return Digest(layout=snap.layout, content=content, blocks=blocks, figures=counted)
 
 
 def _counted(entry: Artifact, snap: Snapshot) -> tuple[list[bytes], Figures]:

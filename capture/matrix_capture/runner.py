@@ -230,6 +230,8 @@ def variables(lane: Lane) -> dict[str, str]:
         # by the kernel anew, which takes a third of the time of encoding on a small machine.
         "MALLOC_MMAP_MAX_": "0",
         "MALLOC_TRIM_THRESHOLD_": str(2**40),
+        # A thread that waits for the next operation sleeps, so that another may hash meanwhile.
+        "GOMP_SPINCOUNT": "0",
         "OMP_NUM_THREADS": threads,
         "MKL_NUM_THREADS": threads,
         "OPENBLAS_NUM_THREADS": threads,

@@ -2,6 +2,8 @@
 
 import os
 import uuid
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from pyarrow import fs
 
 from matrix_capture.digest import Snapshot, content_hash, storage_dtype
 from matrix_capture.errors import MatrixError
+from matrix_capture.room import Room
 
 
 class ValueStore:
@@ -44,6 +47,9 @@ class ValueStore:
                 self._write(snap, self._path(digest))
         except OSError as error:
             raise MatrixError(f"cannot store a value ({error})") from None
+
+    def flush(self) -> None:
+        """Wait until all that was put is stored: here it is at once."""
 
     def get(self, digest: bytes) -> Snapshot:
         """Read a value back and check that its bytes are those its name promises.
@@ -95,3 +101,45 @@ class ValueStore:
     def _path(self, digest: bytes) -> str:
         name = digest.hex()
         return f"{self._root}/{name[:2]}/{name}.parquet"
+
+
+class DeferredStore(ValueStore):
+    """A store that copies what is put and writes it later, in a thread of its own.
+
+    Copies that wait take at most 64 MiB; a larger value is written at once.
+    """
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        super().__init__(root)
+        self._room = Room(64 * 2**20)
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="store")
+        self._writing: list[Future[None]] = []
+
+    def put(self, snap: Snapshot, digest: bytes) -> None:
+        """Have a value stored under its digest, as it is now.
+
+        Raises:
+            MatrixError: the store cannot be written to.
+        """
+        size = snap.data.nbytes
+        if size > self._room.size:
+            super().put(snap, digest)
+        elif digest not in self:
+            self._room.take(size)
+            copy = replace(snap, data=snap.data.copy())
+            self._writing.append(self._writer.submit(self._put_later, copy, digest))
+
+    def flush(self) -> None:
+        """Wait until all that was put is stored.
+
+        Raises:
+            MatrixError: something could not be.
+        """
+        while self._writing:
+            self._writing.pop().result()
+
+    def _put_later(self, snap: Snapshot, digest: bytes) -> None:
+        try:
+            super().put(snap, digest)
+        finally:
+            self._room.give(snap.data.nbytes)
