@@ -247,6 +247,10 @@ def _in_child(work: Callable[..., Any], *arguments: Any) -> Any:
     theirs.close()
     try:
         return ours.recv()
+    except EOFError:
+        raise MatrixError(
+            "a run of the pipeline failed; `nox -s capture-...` of that release tells why"
+        ) from None
     finally:
         process.join()
 
@@ -374,7 +378,12 @@ def main(arguments: list[str] | None = None) -> int:
         )
         os.environ.update(runner.variables(request.fixed))
         job = runner.job(request, request.inputs(), repeat=0)
-        found = [*throughput(job), *memory(job), *_in_child(costs, job, options.rounds)]
+        _say("throughput of a digest")
+        found = throughput(job)
+        _say("peak memory, in four runs")
+        found += memory(job)
+        _say(f"wall time, in {1 + options.rounds * len(_VARIANTS)} runs")
+        found += _in_child(costs, job, options.rounds)
     except (MatrixError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -18,7 +18,8 @@ from hypothesis.extra import numpy as hnp
 from matrix_capture import digest
 from matrix_capture.digest import Snapshot, content_hash, snapshot
 from matrix_capture.errors import MatrixError
-from matrix_capture.values import ValueStore
+from matrix_capture.room import Room
+from matrix_capture.values import DeferredStore, ValueStore
 
 DTYPES = (
     *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
@@ -286,7 +287,8 @@ import os, signal, sys
 import numpy as np
 import pyarrow.parquet as pq
 from matrix_capture.digest import content_hash, snapshot
-from matrix_capture.values import ValueStore
+from matrix_capture.room import Room
+from matrix_capture.values import DeferredStore, ValueStore
 real = pq.write_table
 def die(*args, **options):
     real(*args, **options)
@@ -316,7 +318,8 @@ _WRITER = """
 import sys
 import numpy as np
 from matrix_capture.digest import content_hash, snapshot
-from matrix_capture.values import ValueStore
+from matrix_capture.room import Room
+from matrix_capture.values import DeferredStore, ValueStore
 snaps = [snapshot(np.full(40_000, number, np.float32)) for number in range(12)]
 print("ready", flush=True)
 sys.stdin.readline()
@@ -352,3 +355,48 @@ def test_concurrent_writers_of_one_value_agree(tmp_path: Path) -> None:
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(files) == 12
     assert {path.suffix for path in files} == {".parquet"}
+
+
+# Storing later.
+
+
+def test_what_was_put_later_is_what_was_there_at_that_moment(tmp_path: Path) -> None:
+    store = DeferredStore(tmp_path)
+    array = np.arange(96, dtype=np.float32)
+    keys = []
+    for _ in range(20):
+        now = snapshot(array)
+        keys.append(content_hash(now))
+        store.put(now, keys[-1])
+        array += 1
+    store.flush()
+    assert [store.get(key).data[0] for key in keys] == list(range(20))
+
+
+def test_a_value_larger_than_may_wait_is_stored_at_once(
+    tmp_path: Path, snap: Snapshot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = DeferredStore(tmp_path)
+    monkeypatch.setattr(store, "_room", Room(snap.data.nbytes - 1))
+    store.put(snap, content_hash(snap))
+    assert content_hash(snap) in store
+
+
+def test_no_more_waits_than_there_is_room_for(tmp_path: Path) -> None:
+    store = DeferredStore(tmp_path)
+    values = [snapshot(np.full(2**20, number)) for number in range(24)]  # 8 MiB each
+    for value in values:
+        store.put(value, content_hash(value))
+    store.flush()
+    assert all(content_hash(value) in store for value in values)
+
+
+def test_a_value_that_cannot_be_stored_later_is_told_when_waited_for(
+    tmp_path: Path, snap: Snapshot
+) -> None:
+    root = tmp_path / "values"
+    root.write_text("in the way")
+    store = DeferredStore(root)
+    store.put(snap, content_hash(snap))
+    with pytest.raises(MatrixError, match="cannot store a value"):
+        store.flush()
