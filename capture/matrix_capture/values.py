@@ -1,5 +1,6 @@
 """The content-addressed store of tensors: one Parquet file per value, named by its digest."""
 
+import mmap
 import os
 import uuid
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -7,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
@@ -122,11 +125,11 @@ class DeferredStore(ValueStore):
             MatrixError: the store cannot be written to.
         """
         size = snap.data.nbytes
-        if size > self._room.size:
+        if not 0 < size <= self._room.size:
             super().put(snap, digest)
         elif digest not in self:
             self._room.take(size)
-            copy = replace(snap, data=snap.data.copy())
+            copy = replace(snap, data=_copy(snap.data))
             self._writing.append(self._writer.submit(self._put_later, copy, digest))
 
     def flush(self) -> None:
@@ -143,3 +146,14 @@ class DeferredStore(ValueStore):
             super().put(snap, digest)
         finally:
             self._room.give(snap.data.nbytes)
+
+
+def _copy(data: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """A copy in memory that is mapped for it alone.
+
+    Among torch's temporaries it would keep the holes apart that they leave, and the process would
+    grow by hundreds of megabytes.
+    """
+    copy = np.frombuffer(mmap.mmap(-1, data.nbytes), data.dtype)
+    np.copyto(copy, data)
+    return copy
