@@ -249,6 +249,7 @@ def bench(session: nox.Session) -> None:
         "release", nargs="?", default=DEFAULT_RELEASES[-1], help="(default: %(default)s)"
     )
     parser.add_argument("--lane", default=DEFAULT_LANE, help="(default: %(default)s)")
+    parser.add_argument("--inputs", type=Path, metavar="DIR", help="a copy of what the hub has")
     parser.add_argument("--passages", type=_positive, metavar="N", help="a slice, for a quick look")
     parser.add_argument(
         "--rounds", type=_positive, default=3, help="of each variant (default: %(default)s)"
@@ -267,6 +268,7 @@ def bench(session: nox.Session) -> None:
         command = ["python", "-m", "matrix_capture.bench", "--torch", options.release]
         command += ["--lane", options.lane, "--cache", str(CACHE), "--rounds", str(options.rounds)]
         command += [*_flag("--passages", options.passages), *_flag("--json", options.json)]
+        command += _flag("--inputs", options.inputs)
         _ask(session, *command, quiet=False)
     finally:
         _discard(Path(session.virtualenv.location))

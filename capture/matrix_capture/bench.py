@@ -6,6 +6,7 @@ same points. Variants take turns, so that a machine that slows down slows all of
 
 import argparse
 import gc
+import math
 import multiprocessing
 import os
 import resource
@@ -14,6 +15,7 @@ import statistics
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -169,7 +171,7 @@ def memory(job: Job) -> list[Measurement]:
     """Peak memory that taps add for a tenth of the collection and for all of it."""
     found = []
     for share, collection in (
-        ("a tenth", job.collection[: len(job.collection) // 10]),
+        ("a tenth", job.collection[: max(1, len(job.collection) // 10)]),
         ("all", job.collection),
     ):
         part = msgspec.structs.replace(job, collection=collection)
@@ -249,7 +251,7 @@ def _in_child(work: Callable[..., Any], *arguments: Any) -> Any:
         return ours.recv()
     except EOFError:
         raise MatrixError(
-            "a run of the pipeline failed; `nox -s capture-...` of that release tells why"
+            "a run of the pipeline failed, see above; a capture of that release records why"
         ) from None
     finally:
         process.join()
@@ -262,7 +264,10 @@ def _answer(answers: Connection, work: Callable[..., Any], *arguments: Any) -> N
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)
     os.dup2(silence, 2)
-    answers.send(work(*arguments))
+    try:
+        answers.send(work(*arguments))
+    except Exception:
+        traceback.print_exc(file=_progress)
 
 
 def _peak(job: Job, variant: str) -> float:
@@ -312,7 +317,7 @@ def _fastest(work: Callable[[], None]) -> float:
 
 
 def _at_most(name: str, unit: str, ours: float, reference: float, bar: float) -> Measurement:
-    ratio = ours / reference
+    ratio = ours / reference if reference > 0 else math.inf
     return Measurement(
         name=name,
         unit=unit,
@@ -325,7 +330,7 @@ def _at_most(name: str, unit: str, ours: float, reference: float, bar: float) ->
 
 
 def _at_least(name: str, unit: str, ours: float, reference: float, bar: float) -> Measurement:
-    ratio = ours / reference
+    ratio = ours / reference if reference > 0 else math.inf
     return Measurement(
         name=f"{name}, at least",
         unit=unit,
@@ -360,6 +365,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--lane", required=True, help="a lane of matrix.toml")
     parser.add_argument("--cache", required=True, type=Path, help="inputs and extensions")
+    parser.add_argument("--inputs", type=Path, metavar="DIR", help="a copy of what the hub has")
     parser.add_argument("--passages", type=int, help="a slice of the collection, for a quick look")
     parser.add_argument(
         "--rounds", type=int, default=3, help="how often each variant takes its turn"
@@ -367,6 +373,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     options = parser.parse_args(arguments)
     try:
+        if options.json:
+            options.json.touch()  # sooner than after ten minutes
         settings = read_settings()
         request = runner.Request(
             settings=settings,
@@ -375,6 +383,7 @@ def main(arguments: list[str] | None = None) -> int:
             data=Path(os.devnull),
             cache=options.cache,
             passages=options.passages,
+            copy=options.inputs,
         )
         os.environ.update(runner.variables(request.fixed))
         job = runner.job(request, request.inputs(), repeat=0)

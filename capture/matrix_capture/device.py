@@ -40,12 +40,16 @@ class Copies:
 
         storage_dtype(_dtype(tensor))
         self._room.take(tensor.nbytes)
-        plain = tensor.detach().resolve_conj().resolve_neg()
-        clone = plain.clone(memory_format=torch.contiguous_format)
-        ready = None
-        if tensor.is_cuda:
-            ready = torch.cuda.Event(blocking=True)
-            ready.record()
+        try:
+            plain = tensor.detach().resolve_conj().resolve_neg()
+            clone = plain.clone(memory_format=torch.contiguous_format)
+            ready = None
+            if tensor.is_cuda:
+                ready = torch.cuda.Event(blocking=True)
+                ready.record()
+        except BaseException:
+            self._room.give(tensor.nbytes)
+            raise
         return self._pool.submit(self._work, [clone], ready, work)
 
     def close(self) -> None:

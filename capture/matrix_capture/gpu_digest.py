@@ -16,6 +16,7 @@ from matrix_capture.digest import Digest, Figures, Layout
 _SOURCE = Path(__file__).with_name("digest.cu")
 _ARENA = 4 * 2**20  # bytes of digests that wait on the device to be fetched
 _COUNTS, _BLOCKS = 32, 64  # where they begin in what digest.cu writes
+_HEADER = 64  # bytes of a header that digest.cu has room for
 _SMALLEST = 241  # bytes: XXH3 treats shorter blocks in ways that digest.cu does not know
 _KINDS = {"float16": 1, "bfloat16": 2, "float32": 3, "float64": 4} | dict.fromkeys(
     ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"), 0
@@ -112,7 +113,7 @@ def takes(tensor: Any) -> bool:
     if tensor.is_quantized or tensor.is_nested or tensor.is_neg():
         return False
     layout = _layout(tensor)
-    if layout.dtype not in _KINDS or len(layout.header) > _BLOCKS or layout.nbytes < _SMALLEST:
+    if layout.dtype not in _KINDS or len(layout.header) > _HEADER or layout.nbytes < _SMALLEST:
         return False
     rest = layout.nbytes % (layout.block_rows * layout.row_bytes)
     return rest == 0 or rest >= _SMALLEST

@@ -58,8 +58,9 @@ class Pipeline:
                 self._load_and_index()
         except StageError:
             pass
+        finally:
+            self.recorder.close()
         pq.write_table(self.recorder.table(), self.folder / "rows.parquet")
-        self.recorder.close()
         if torch := sys.modules.get("torch"):
             facts = Facts(
                 torch_build=str(torch.__version__),
@@ -82,6 +83,7 @@ class Pipeline:
             index = self._index(self.job.collection, "index", self.recorder)
             record_index(self.recorder, index)
             self.recorder.note_unseen()
+            self.recorder.table()  # what cannot be stored fails here, where that can be told
             if self.job.repeat == 0:
                 self._observer = self._certify()
 

@@ -22,13 +22,14 @@ from matrix_capture.digest import (
     multiset_hash,
     snapshot,
 )
+from matrix_capture.errors import MatrixError
 from matrix_capture.gpu_digest import GpuDigests, Pending, takes
 from matrix_capture.schema import COLUMNS
 from matrix_capture.values import ValueStore
 
 _BATCH = 1024  # rows that wait as Python objects, which take ten times the memory of columns
 
-_BESIDE = ThreadPoolExecutor(thread_name_prefix="count")
+_BESIDE = ThreadPoolExecutor(1, thread_name_prefix="count")
 
 _Row = dict[str, Any]
 
@@ -101,7 +102,7 @@ class Recorder:
         self._rows.append((row, digest))
         self._occurrences[place] += 1
         self._count += 1
-        if len(self._rows) == _BATCH:
+        if len(self._rows) >= _BATCH:
             self._settle()
 
     def has(self, artifact: str) -> bool:
@@ -138,12 +139,18 @@ class Recorder:
 
     def _settle(self) -> None:
         """Wait for the digests of the rows so far and lay those rows out in columns."""
-        rows = [
-            row | _columns(digest if isinstance(digest, Digest) else digest.result())
-            for row, digest in self._rows
-        ]
+        waiting, self._rows = self._rows, []
+        rows = []
+        for row, digest in waiting:
+            try:
+                rows.append(
+                    row | _columns(digest if isinstance(digest, Digest) else digest.result())
+                )
+            except MatrixError:
+                raise
+            except Exception as error:
+                self.note(str(row["artifact"]), f"{type(error).__name__}: {error}")
         self._batches.append(pa.RecordBatch.from_pylist(rows, schema=COLUMNS))
-        self._rows.clear()
 
 
 def _digest(
@@ -153,9 +160,9 @@ def _digest(
     beside = _BESIDE.submit(_counted, entry, snap)
     content = content_hash(snap)
     blocks, counted = beside.result()
+    multiset = None if entry.order == "none" else multiset_hash(snap, entry.order, key)
     if store:
         store.put(snap, content)
-    multiset = None if entry.order == "none" else multiset_hash(snap, entry.order, key)
     return Digest(
         layout=snap.layout, content=content, blocks=blocks, figures=counted, multiset=multiset
     )

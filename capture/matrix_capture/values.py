@@ -3,6 +3,7 @@
 import mmap
 import os
 import uuid
+from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -116,7 +117,7 @@ class DeferredStore(ValueStore):
         super().__init__(root)
         self._room = Room(64 * 2**20)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="store")
-        self._writing: list[Future[None]] = []
+        self._writing: deque[Future[None]] = deque()
 
     def put(self, snap: Snapshot, digest: bytes) -> None:
         """Have a value stored under its digest, as it is now.
@@ -124,10 +125,11 @@ class DeferredStore(ValueStore):
         Raises:
             MatrixError: the store cannot be written to.
         """
+        self._reap()
         size = snap.data.nbytes
         if not 0 < size <= self._room.size:
             super().put(snap, digest)
-        elif digest not in self:
+        elif not self._has(digest):
             self._room.take(size)
             copy = replace(snap, data=_copy(snap.data))
             self._writing.append(self._writer.submit(self._put_later, copy, digest))
@@ -139,7 +141,18 @@ class DeferredStore(ValueStore):
             MatrixError: something could not be.
         """
         while self._writing:
-            self._writing.pop().result()
+            self._writing.popleft().result()
+
+    def _reap(self) -> None:
+        """Let go of what is written by now, or say that it could not be."""
+        while self._writing and self._writing[0].done():
+            self._writing.popleft().result()
+
+    def _has(self, digest: bytes) -> bool:
+        try:
+            return digest in self
+        except OSError as error:
+            raise MatrixError(f"cannot store a value ({error})") from None
 
     def _put_later(self, snap: Snapshot, digest: bytes) -> None:
         try:

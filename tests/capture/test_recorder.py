@@ -1,3 +1,4 @@
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -5,7 +6,7 @@ import numpy as np
 import pytest
 
 from matrix_capture.catalogue import CATALOGUE
-from matrix_capture.digest import content_hash, multiset_hash, snapshot
+from matrix_capture.digest import Digest, content_hash, multiset_hash, snapshot
 from matrix_capture.recorder import Recorder
 from matrix_capture.schema import COLUMNS
 from matrix_capture.values import ValueStore
@@ -160,3 +161,23 @@ def test_what_a_whole_run_never_showed_is_missing() -> None:
     assert recorder.missing["codes"] == "tap target not found: elsewhere"
     assert recorder.missing["postnorm_centroids"].startswith("never seen in ")
     assert "D" not in recorder.missing
+
+
+def test_a_digest_that_fails_later_costs_its_own_row() -> None:
+    recorder = Recorder()
+    recorder.record("D", 1)
+    broken: Future[Digest] = Future()
+    broken.set_exception(LookupError("planted"))
+    recorder._rows[0] = (recorder._rows[0][0], broken)
+    recorder.record("embs", 2)
+    assert [row["artifact"] for row in rows(recorder)] == ["embs"]
+    assert recorder.missing == {"D": "LookupError: planted"}
+
+
+def test_rows_are_laid_out_before_there_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("matrix_capture.recorder._BATCH", 4)
+    recorder = Recorder()
+    for number in range(10):
+        recorder.record("D", number)
+        assert len(recorder._rows) < 4
+    assert [row["occurrence"] for row in rows(recorder)] == list(range(10))

@@ -400,3 +400,25 @@ def test_a_value_that_cannot_be_stored_later_is_told_when_waited_for(
     store.put(snap, content_hash(snap))
     with pytest.raises(MatrixError, match="cannot store a value"):
         store.flush()
+
+
+def test_a_failed_write_is_told_soon_and_holds_no_copy(tmp_path: Path, snap: Snapshot) -> None:
+    root = tmp_path / "values"
+    root.write_text("in the way")
+    store = DeferredStore(root)
+    store.put(snap, content_hash(snap))
+    store._writer.shutdown()  # all that was put has been tried
+    with pytest.raises(MatrixError, match="cannot store a value"):
+        store.put(snap, content_hash(snap))
+    assert not store._writing
+
+
+def test_a_store_that_cannot_be_asked_is_no_fault_of_an_artifact(
+    tmp_path: Path, snap: Snapshot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_store: object, _digest: bytes) -> bool:
+        raise OSError("gone")
+
+    monkeypatch.setattr(ValueStore, "__contains__", fail)
+    with pytest.raises(MatrixError, match="gone"):
+        DeferredStore(tmp_path).put(snap, content_hash(snap))
