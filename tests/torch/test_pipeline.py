@@ -1,6 +1,7 @@
 """A whole capture of a slice, and the faults it should notice."""
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,12 +9,16 @@ import torch
 from colbert.indexing.codecs.residual import ResidualCodec
 from colbert.infra import launcher
 
-from matrix_capture import pipeline, taps
+from matrix_capture import pipeline, runner, taps
 from matrix_capture.catalogue import BY_NAME, POSITION, expected
+from matrix_capture.errors import MatrixError
 from matrix_capture.pipeline import Pipeline
 from matrix_capture.recorder import Recorder
 from matrix_capture.schema import Capture
+from matrix_capture.settings import read_settings
 from matrix_capture.taps import Observation, Tap, tapped
+
+ROOT = Path(__file__).parents[2]
 
 
 def rows(found: Capture, **wanted: Any) -> list[dict[str, Any]]:
@@ -178,3 +183,20 @@ def test_a_failing_stage_leaves_colbert_as_it_was(
     assert "centroids" in recorder.table()["artifact"].to_pylist()
     with tapped(Recorder()):
         pass
+
+
+def test_a_store_that_cannot_be_written_to_is_blamed_on_no_release(
+    cache: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "values").write_text("in the way")
+    request = runner.Request(
+        settings=read_settings(ROOT / "matrix.toml"),
+        lane="cpu-pinned",
+        torch=torch.__version__.partition("+")[0],
+        data=tmp_path,
+        cache=cache,
+        passages=16,
+    )
+    with pytest.raises(MatrixError, match=r"cannot store a value.*nothing recorded"):
+        runner.capture(request, install_seconds=0.0)
+    assert not request.path.exists()
