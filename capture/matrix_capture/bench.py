@@ -35,6 +35,7 @@ from matrix_capture.recorder import Recorder
 from matrix_capture.settings import read_settings
 from matrix_capture.values import DeferredStore
 
+_FEWEST = 8  # passages that can be clustered
 _LARGE = 2**28  # bytes of the tensor whose digest is timed: several times any cache
 _progress = sys.stderr
 _VARIANTS = ("plain", "default", "sublayers", "torch.save")
@@ -171,7 +172,7 @@ def memory(job: Job) -> list[Measurement]:
     """Peak memory that taps add for a tenth of the collection and for all of it."""
     found = []
     for share, collection in (
-        ("a tenth", job.collection[: max(1, len(job.collection) // 10)]),
+        ("a tenth", job.collection[: max(_FEWEST, len(job.collection) // 10)]),
         ("all", job.collection),
     ):
         part = msgspec.structs.replace(job, collection=collection)
