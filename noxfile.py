@@ -256,22 +256,25 @@ def bench(session: nox.Session) -> None:
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     parser.set_defaults(colbert=None)
-    options = _parse(session, parser, LANES)
-    if options.release not in RELEASES:
-        _refuse(unknown_release(options.release, RELEASES))
-    lane = LANES[options.lane]
-    requirements = _pipeline_requirements(options.release, lane, f"colbert-ai=={lane['colbert']}")
     try:
-        session.log(f"torch {options.release}: installing, 2 to 4 GB to download")
-        _install(session, *requirements, "-e", ".", env=INSTALLING)
-        _fetch_inputs(session)
-        command = ["python", "-m", "matrix_capture.bench", "--torch", options.release]
-        command += ["--lane", options.lane, "--cache", str(CACHE), "--rounds", str(options.rounds)]
-        command += [*_flag("--passages", options.passages), *_flag("--json", options.json)]
-        command += _flag("--inputs", options.inputs)
-        _ask(session, *command, quiet=False)
+        _bench(session, _parse(session, parser, LANES))
     finally:
         _discard(Path(session.virtualenv.location))
+
+
+def _bench(session: nox.Session, options: argparse.Namespace) -> None:
+    if options.release not in RELEASES:
+        _refuse(unknown_release(options.release, RELEASES))
+    colbert = options.revision.requirement(TREES)
+    requirements = _pipeline_requirements(options.release, LANES[options.lane], colbert)
+    session.log(f"torch {options.release}: installing, 2 to 4 GB to download")
+    _install(session, *requirements, "-e", ".", env=INSTALLING)
+    _fetch_inputs(session)
+    command = ["python", "-m", "matrix_capture.bench", "--torch", options.release]
+    command += ["--lane", options.lane, "--cache", str(CACHE), "--rounds", str(options.rounds)]
+    command += [*_flag("--passages", options.passages), *_flag("--json", options.json)]
+    command += _flag("--inputs", options.inputs)
+    _ask(session, *command, quiet=False)
 
 
 def _parser(session: nox.Session) -> argparse.ArgumentParser:

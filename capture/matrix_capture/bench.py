@@ -331,16 +331,8 @@ def _at_most(name: str, unit: str, ours: float, reference: float, bar: float) ->
 
 
 def _at_least(name: str, unit: str, ours: float, reference: float, bar: float) -> Measurement:
-    ratio = ours / reference if reference > 0 else math.inf
-    return Measurement(
-        name=f"{name}, at least",
-        unit=unit,
-        ours=ours,
-        reference=reference,
-        ratio=ratio,
-        bar=bar,
-        holds=ratio >= bar,
-    )
+    found = _at_most(f"{name}, at least", unit, ours, reference, bar)
+    return msgspec.structs.replace(found, holds=found.ratio >= bar)
 
 
 def _say(text: str) -> None:

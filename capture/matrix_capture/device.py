@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from matrix_capture.digest import Snapshot, snapshot, storage_dtype
+from matrix_capture.digest import Snapshot, layout_of, oddity, snapshot, storage_dtype
 from matrix_capture.room import Room
 
 _WORKERS = max(2, min(4, (os.cpu_count() or 2) - 2))
@@ -38,7 +38,7 @@ class Copies:
         """
         import torch  # noqa: PLC0415 - only a pipeline has torch
 
-        storage_dtype(_dtype(tensor))
+        storage_dtype(layout_of(tensor).dtype)
         self._room.take(tensor.nbytes)
         try:
             plain = tensor.detach().resolve_conj().resolve_neg()
@@ -83,22 +83,17 @@ class Copies:
             memory.copy_(clone.reshape(-1).view(torch.uint8), non_blocking=True)
             ready.record()
         ready.synchronize()
-        dtype = _dtype(clone)
-        data = memory.numpy().view(storage_dtype(dtype))
-        if dtype == "bool":
+        layout = layout_of(clone)
+        data = memory.numpy().view(storage_dtype(layout.dtype))
+        if layout.dtype == "bool":
             data = (data != 0).view(data.dtype)  # a reinterpreted byte may hold another truth
-        return Snapshot(dtype=dtype, shape=tuple(clone.shape), device=str(clone.device), data=data)
+        return Snapshot(dtype=layout.dtype, shape=layout.shape, device=layout.device, data=data)
 
 
 def fits(value: Any) -> bool:
     """Whether a value is a tensor that `Copies` takes: plain, and not too large to be held."""
     return (
         hasattr(value, "detach")
-        and str(value.layout) == "torch.strided"
-        and not (value.is_quantized or value.is_nested or value.is_meta)
+        and oddity(value) is None
         and value.numel() * value.element_size() <= _LARGEST
     )
-
-
-def _dtype(tensor: Any) -> str:
-    return str(tensor.dtype).removeprefix("torch.")

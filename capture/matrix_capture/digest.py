@@ -21,7 +21,7 @@ _PARALLEL_BYTES = 2**26
 # Elements that are counted and summed at a time: so few that what is made of them stays small, so
 # many that threads seldom meet at the interpreter's lock.
 _PIECE = 2**22
-_SUMMED = 2**18  # elements that become float64 at a time
+_WIDE_PIECE = 2**18  # elements that become 64 bits wide at a time
 
 # numpy has no bfloat16: its bits travel as uint16 under the name torch gives it.
 _STORAGE = {"bfloat16": "uint16", "bool": "uint8"} | {
@@ -165,6 +165,27 @@ def snapshot(value: Any) -> Snapshot:
     raise TypeError(f"cannot digest a {type(value).__name__}")
 
 
+def layout_of(tensor: Any) -> Layout:
+    """The layout of a tensor."""
+    return Layout(
+        dtype=str(tensor.dtype).removeprefix("torch."),
+        shape=tuple(tensor.shape),
+        device=str(tensor.device),
+    )
+
+
+def oddity(tensor: Any) -> str | None:
+    """Why a tensor has no bytes to hash, or several spellings of them; None if it is plain."""
+    layout = str(tensor.layout).removeprefix("torch.")
+    cases = (
+        (layout, layout != "strided"),
+        ("quantized", tensor.is_quantized),
+        ("nested", tensor.is_nested),
+        ("meta", tensor.is_meta),
+    )
+    return next((case for case, holds in cases if holds), None)
+
+
 def content_hash(snap: Snapshot) -> bytes:
     """BLAKE3 over the ASCII header `<dtype>|<d0,d1,…>|` and the little-endian bytes."""
     threads = 1 if snap.data.nbytes < _PARALLEL_BYTES else blake3.blake3.AUTO
@@ -209,7 +230,7 @@ def multiset_hash(snap: Snapshot, rule: str, key: Snapshot | None = None) -> byt
             raise ValueError(f"{rule}: {groups.size} keys for {snap.data.size} elements")
         hasher.update(content_hash(key))
     width = max(1, prod(snap.shape[1:])) if kind == "rows" else 1
-    step = max(1, _PIECE // width) * width
+    step = max(1, _WIDE_PIECE // width) * width
     sums = np.zeros(2, np.uint64)
     for start in range(0, snap.data.size, step):
         bits = _wide(snap.data[start : start + step])
@@ -238,8 +259,8 @@ def figures(snap: Snapshot, *, statistics: bool = True) -> Figures:
             inf += int(np.isinf(numbers).sum())
             numbers = numbers[finite]
         if statistics and numbers.dtype.kind != "c":
-            for place in range(0, numbers.size, _SUMMED):
-                sums.add(numbers[place : place + _SUMMED].astype(np.float64))
+            for place in range(0, numbers.size, _WIDE_PIECE):
+                sums.add(numbers[place : place + _WIDE_PIECE].astype(np.float64))
     return Figures(nan=nan, inf=inf, zeros=zeros, **sums.figures())
 
 
@@ -355,30 +376,24 @@ def _list_ends(lengths: npt.NDArray[Any], size: int) -> npt.NDArray[np.int64]:
 
 
 def _of_tensor(tensor: Any) -> Snapshot:
-    # Strided, dense and real: everything else has no bytes to hash, or several spellings of them.
-    layout = str(tensor.layout).removeprefix("torch.")
-    for case, holds in (
-        (layout, layout != "strided"),
-        ("quantized", tensor.is_quantized),
-        ("nested", tensor.is_nested),
-        ("meta", tensor.is_meta),
-    ):
-        if holds:
-            raise TypeError(f"cannot digest a {case} tensor")
-    device = str(tensor.device)
+    if case := oddity(tensor):
+        raise TypeError(f"cannot digest a {case} tensor")
+    layout = layout_of(tensor)
     host = tensor.detach().resolve_conj().resolve_neg().cpu().contiguous()
-    dtype = str(host.dtype).removeprefix("torch.")
-    shape = tuple(host.shape)
-    if dtype == "bfloat16":
+    if layout.dtype == "bfloat16":
         import torch  # noqa: PLC0415 - a tensor is here, so torch is too; readers have none
 
         host = host.view(torch.int16)
-    return Snapshot(dtype=dtype, shape=shape, device=device, data=_flat(host.numpy(), dtype))
+    return _with_data(layout, _flat(host.numpy(), layout.dtype))
 
 
 def _of_array(array: npt.NDArray[Any]) -> Snapshot:
-    dtype = array.dtype.name
-    return Snapshot(dtype=dtype, shape=array.shape, device="cpu", data=_flat(array, dtype))
+    layout = Layout(dtype=array.dtype.name, shape=array.shape, device="cpu")
+    return _with_data(layout, _flat(array, layout.dtype))
+
+
+def _with_data(layout: Layout, data: npt.NDArray[Any]) -> Snapshot:
+    return Snapshot(dtype=layout.dtype, shape=layout.shape, device=layout.device, data=data)
 
 
 def _flat(array: npt.NDArray[Any], dtype: str) -> npt.NDArray[Any]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import blake3
 
-from matrix_capture.digest import Digest, Figures, Layout
+from matrix_capture.digest import Digest, Figures, Layout, layout_of, oddity
 
 _SOURCE = Path(__file__).with_name("digest.cu")
 _ARENA = 4 * 2**20  # bytes of digests that wait on the device to be fetched
@@ -52,7 +52,7 @@ class GpuDigests:
         """Have a tensor digested that `takes` says fits."""
         import torch  # noqa: PLC0415 - only a pipeline has torch
 
-        layout = _layout(tensor)
+        layout = layout_of(tensor)
         block = layout.block_rows * layout.row_bytes
         plain = tensor.detach().contiguous()
         if plain.data_ptr() % 16:
@@ -108,11 +108,9 @@ class Pending:
 
 def takes(tensor: Any) -> bool:
     """Whether a value is a tensor on a GPU that digest.cu can digest."""
-    if not getattr(tensor, "is_cuda", False) or str(tensor.layout) != "torch.strided":
+    if not getattr(tensor, "is_cuda", False) or oddity(tensor) or tensor.is_neg():
         return False
-    if tensor.is_quantized or tensor.is_nested or tensor.is_neg():
-        return False
-    layout = _layout(tensor)
+    layout = layout_of(tensor)
     if layout.dtype not in _KINDS or len(layout.header) > _HEADER or layout.nbytes < _SMALLEST:
         return False
     rest = layout.nbytes % (layout.block_rows * layout.row_bytes)
@@ -157,11 +155,3 @@ def _opened(library: str) -> ctypes.CDLL:
         *(number, number, pointer, pointer, pointer),
     ]
     return opened
-
-
-def _layout(tensor: Any) -> Layout:
-    return Layout(
-        dtype=str(tensor.dtype).removeprefix("torch."),
-        shape=tuple(tensor.shape),
-        device=str(tensor.device),
-    )

@@ -1,7 +1,8 @@
 """What a capture feeds to colbert-ai; here the embedded inputs, which need only the package index.
 
 These are read from two unpacked, hash-checked wheels (`capture/inputs.txt`) and come out the same
-under every interpreter and torch release; `Inputs.hashes` proves it. `hub` makes the other kind.
+under every interpreter and torch release; `Inputs.hashes` proves it. The other kind is made by
+`conditionalqa`.
 """
 
 import shutil

@@ -4,7 +4,9 @@ import mmap
 import os
 import uuid
 from collections import deque
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -46,11 +48,9 @@ class ValueStore:
         Raises:
             MatrixError: the store cannot be written to.
         """
-        try:
-            if digest not in self:
+        if not self._has(digest):
+            with _storing():
                 self._write(snap, self._path(digest))
-        except OSError as error:
-            raise MatrixError(f"cannot store a value ({error})") from None
 
     def flush(self) -> None:
         """Wait until all that was put is stored: here it is at once."""
@@ -76,6 +76,10 @@ class ValueStore:
         if content_hash(snap) != digest:
             raise MatrixError(f"{path}: its bytes do not match its name; delete it")
         return snap
+
+    def _has(self, digest: bytes) -> bool:
+        with _storing():
+            return digest in self
 
     def _write(self, snap: Snapshot, path: str) -> None:
         self._fs.create_dir(path.rpartition("/")[0], recursive=True)
@@ -148,17 +152,20 @@ class DeferredStore(ValueStore):
         while self._writing and self._writing[0].done():
             self._writing.popleft().result()
 
-    def _has(self, digest: bytes) -> bool:
-        try:
-            return digest in self
-        except OSError as error:
-            raise MatrixError(f"cannot store a value ({error})") from None
-
     def _put_later(self, snap: Snapshot, digest: bytes) -> None:
         try:
             super().put(snap, digest)
         finally:
             self._room.give(snap.data.nbytes)
+
+
+@contextmanager
+def _storing() -> Iterator[None]:
+    """What the file system says against it is told as what it means."""
+    try:
+        yield
+    except OSError as error:
+        raise MatrixError(f"cannot store a value ({error})") from None
 
 
 def _copy(data: npt.NDArray[Any]) -> npt.NDArray[Any]:

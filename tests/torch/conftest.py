@@ -31,13 +31,24 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 
 @pytest.fixture(scope="session")
-def cache(pytestconfig: pytest.Config, make_sources: Callable[[Path], Path]) -> Path:
-    """Fresh sources beside extensions that stay: to compile one takes half a minute."""
-    assert pytestconfig.cache is not None
-    folder = Path(pytestconfig.cache.mkdir("capture"))
-    shutil.rmtree(folder / "sources", ignore_errors=True)
-    make_sources(folder / "sources")
-    return folder
+def make_cache(
+    pytestconfig: pytest.Config, make_sources: Callable[[Path], Path]
+) -> Callable[[str], Path]:
+    """Makes caches with fresh sources beside extensions that stay: to compile one takes long."""
+
+    def make(name: str) -> Path:
+        assert pytestconfig.cache is not None
+        folder = Path(pytestconfig.cache.mkdir(name))
+        shutil.rmtree(folder / "sources", ignore_errors=True)
+        make_sources(folder / "sources")
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def cache(make_cache: Callable[[str], Path]) -> Path:
+    return make_cache("capture")
 
 
 @pytest.fixture(scope="session")

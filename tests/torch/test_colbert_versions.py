@@ -31,13 +31,9 @@ Installs = Callable[[Revision, Path], Path]
 
 
 @pytest.fixture(scope="module")
-def elsewhere(pytestconfig: pytest.Config, make_sources: Callable[[Path], Path]) -> Path:
+def elsewhere(make_cache: Callable[[str], Path]) -> Path:
     """A cache of its own: an extension is compiled again wherever its source moves."""
-    assert pytestconfig.cache is not None
-    folder = Path(pytestconfig.cache.mkdir("colbert"))
-    shutil.rmtree(folder / "sources", ignore_errors=True)
-    make_sources(folder / "sources")
-    return folder
+    return make_cache("colbert")
 
 
 @pytest.fixture
