@@ -36,7 +36,8 @@ from matrix_capture.settings import read_settings
 from matrix_capture.values import DeferredStore
 
 _FEWEST = 8  # passages that can be clustered
-_LARGE = 2**28  # bytes of the tensor whose digest is timed: several times any cache
+# Bytes of the tensor whose digest is timed: several times any cache, and work for a while.
+_LARGE = {"cpu": 2**28, "cuda": 2**32}
 _progress = sys.stderr
 _VARIANTS = ("plain", "default", "sublayers", "torch.save")
 
@@ -283,7 +284,7 @@ def _throughput(job: Job) -> list[Measurement]:
 
     with tempfile.TemporaryDirectory(prefix="colbert-matrix-") as scratch:
         on_gpu = _loaded(job, Path(scratch)).on_gpu
-    tensor = torch.rand(_LARGE // 4 // 96, 96, device=job.device)
+    tensor = torch.rand(_LARGE[job.device] // 4 // 96, 96, device=job.device)
     there = torch.empty_like(tensor)
 
     def copy() -> None:

@@ -15,13 +15,11 @@ import xxhash
 
 BLOCK_BYTES = 2**20
 
-# Below, threads that torch keeps waiting for its next operation are in the way of others.
-_PARALLEL_BYTES = 2**26
+_PARALLEL_BYTES = 2**24  # a smaller value is hashed before a second thread has woken up
 
-# Elements that are counted and summed at a time: so few that what is made of them stays small, so
-# many that threads seldom meet at the interpreter's lock.
-_PIECE = 2**22
-_WIDE_PIECE = 2**18  # elements that become 64 bits wide at a time
+# Elements that are counted and summed at a time: so few that what is made of them stays in a cache,
+# so many that threads seldom meet at the interpreter's lock.
+_PIECE = 2**18
 
 # numpy has no bfloat16: its bits travel as uint16 under the name torch gives it.
 _STORAGE = {"bfloat16": "uint16", "bool": "uint8"} | {
@@ -230,7 +228,7 @@ def multiset_hash(snap: Snapshot, rule: str, key: Snapshot | None = None) -> byt
             raise ValueError(f"{rule}: {groups.size} keys for {snap.data.size} elements")
         hasher.update(content_hash(key))
     width = max(1, prod(snap.shape[1:])) if kind == "rows" else 1
-    step = max(1, _WIDE_PIECE // width) * width
+    step = max(1, _PIECE // width) * width
     sums = np.zeros(2, np.uint64)
     for start in range(0, snap.data.size, step):
         bits = _wide(snap.data[start : start + step])
@@ -259,8 +257,7 @@ def figures(snap: Snapshot, *, statistics: bool = True) -> Figures:
             inf += int(np.isinf(numbers).sum())
             numbers = numbers[finite]
         if statistics and numbers.dtype.kind != "c":
-            for place in range(0, numbers.size, _WIDE_PIECE):
-                sums.add(numbers[place : place + _WIDE_PIECE].astype(np.float64))
+            sums.add(numbers.astype(np.float64))
     return Figures(nan=nan, inf=inf, zeros=zeros, **sums.figures())
 
 
@@ -273,6 +270,8 @@ class _Sums:
         self._mean = self._squares_about_mean = self._squares = 0.0
 
     def add(self, wide: npt.NDArray[np.float64]) -> None:
+        if not wide.size:
+            return
         # Near the end of float64 the sums leave it; an infinite figure says so, a warning to a
         # pipeline that turns warnings into errors would lose the row.
         with np.errstate(over="ignore", invalid="ignore"):

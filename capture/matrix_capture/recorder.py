@@ -29,6 +29,7 @@ from matrix_capture.values import ValueStore
 
 _BATCH = 1024  # rows that wait as Python objects, which take ten times the memory of columns
 
+_SHARED = 2**20  # bytes from which a second thread is worth its waking
 _BESIDE = ThreadPoolExecutor(1, thread_name_prefix="count")
 
 _Row = dict[str, Any]
@@ -87,7 +88,8 @@ class Recorder:
             digest = self._copies.submit(value, partial(_digest, entry, store))
         else:
             key = None if key is None else snapshot(key)
-            digest = _digest(entry, store, snapshot(value), key)
+            snap = snapshot(value)
+            digest = _digest(entry, store, snap, key, alone=snap.nbytes < _SHARED)
         place = (artifact, part, self.scope)
         row = {
             "seq": self._count,
@@ -154,12 +156,17 @@ class Recorder:
 
 
 def _digest(
-    entry: Artifact, store: ValueStore | None, snap: Snapshot, key: Snapshot | None = None
+    entry: Artifact,
+    store: ValueStore | None,
+    snap: Snapshot,
+    key: Snapshot | None = None,
+    *,
+    alone: bool = True,
 ) -> Digest:
-    """The digest of a value, by two threads; the value itself goes to the store."""
-    beside = _BESIDE.submit(_counted, entry, snap)
+    """The digest of a value, by this thread alone or by two; the value goes to the store."""
+    beside = None if alone else _BESIDE.submit(_counted, entry, snap)
     content = content_hash(snap)
-    blocks, counted = beside.result()
+    blocks, counted = beside.result() if beside else _counted(entry, snap)
     multiset = None if entry.order == "none" else multiset_hash(snap, entry.order, key)
     if store:
         store.put(snap, content)
