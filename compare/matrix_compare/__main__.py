@@ -3,7 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from itertools import combinations, groupby, pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,11 @@ from matrix_capture.errors import MatrixError
 from matrix_capture.schema import SCHEMA_VERSION
 from matrix_capture.settings import read_settings
 from matrix_capture.values import ValueStore
+from matrix_compare.gauge import Gauge
 from matrix_compare.pairs import compare, load_captures
 from matrix_compare.report import plain, print_pair, sentence
 from matrix_compare.schema import write_verdicts
+from matrix_compare.tolerance import read_profiles
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,14 +46,14 @@ def _run(data: Path, lane: str, named: Sequence[str], json: Path | None) -> None
         loaded.of(name)
     if loaded.excluded and len(loaded.captures) < 2:
         raise MatrixError("fewer than two captures can be read; the verdicts stay as they were")
-    rows = compare(loaded.captures, settings, ValueStore(data / "values"))
-    path = write_verdicts(rows, data, lane)
+    gauge = Gauge(ValueStore(data / "values"), read_profiles(settings))
+    verdicts = compare(loaded.captures, gauge)
+    path = write_verdicts(verdicts.table, data, lane)
 
-    by_pair = {pair: list(group) for pair, group in groupby(rows, key=lambda r: (r["a"], r["b"]))}
     shown = [c for c in loaded.captures if not wanted or c.record.torch in wanted]
     console = Console(highlight=False)
     for a, b in pairwise(shown):
-        pair = by_pair.get((a.record.torch, b.record.torch), [])
+        pair = verdicts.of(a.record.torch, b.record.torch)
         if wanted:
             print_pair(console, a, b, pair, tuple(settings.profiles))
         else:
@@ -61,7 +63,7 @@ def _run(data: Path, lane: str, named: Sequence[str], json: Path | None) -> None
         _say(console, f"{torch} is the only capture of lane {lane}; there is nothing to compare")
     if json:
         pairs = combinations((capture.record.torch for capture in shown), 2)
-        asked = [row for pair in pairs for row in by_pair.get(pair, [])]
+        asked = [row for pair in pairs for row in verdicts.of(*pair)]
         _write_json(json, lane, asked)
         _say(console, f"wrote {json}")
     _say(console, f"wrote {path}")

@@ -1,7 +1,7 @@
 """The captures of a lane side by side: what each has, and which contents are the same."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,27 +38,25 @@ class Alignment:
 
     def __init__(self, captures: Sequence[Capture]) -> None:
         self._rows = _stacked(captures)
-        found = _contents(self._rows)
-        self.columns = _columns(found)
-        place = {(c.artifact.name, c.part, c.scope): n for n, c in enumerate(self.columns)}
+        found, places = _contents(self._rows)
+        self.columns, place = _columns(places)
+        at = found["capture"].to_numpy(), place[found["place"].to_numpy()]
         shape = (len(captures), len(self.columns))
         self.content: npt.NDArray[np.int64] = np.full(shape, -1, dtype=np.int64)
+        self.content[at] = found["content"].to_numpy()
         self.count: npt.NDArray[np.int64] = np.zeros(shape, dtype=np.int64)
-        self._numbers: dict[tuple[int, int], list[int]] = {}
+        self.count[at] = found["count"].to_numpy()
+        self._numbers = found["numbers"].combine_chunks()
+        self._where = np.full(shape, -1, dtype=np.int64)
+        self._where[at] = np.arange(len(found))
         self._cells: dict[tuple[int, int], Cell] = {}
-        known: dict[str, int] = {}
-        for row in found:
-            at = (row["capture"], place[row["artifact"], row["part"], row["scope"]])
-            settled = row["content"] is not None and row["stable"]
-            self.content[at] = known.setdefault(row["content"], len(known)) if settled else -2
-            self.count[at] = row["count"]
-            self._numbers[at] = row["numbers"]
 
     def cell(self, capture: int, column: int) -> Cell | None:
         """The rows of one capture in one column, or None if it has none."""
         at = (capture, column)
-        if at in self._numbers and at not in self._cells:
-            self._cells[at] = cell_of(self._rows.take(self._numbers[at]).to_pylist())
+        where = self._where[at].item()
+        if where >= 0 and at not in self._cells:
+            self._cells[at] = cell_of(self._rows.take(self._numbers[where].values).to_pylist())
         return self._cells.get(at)
 
 
@@ -75,7 +73,7 @@ def _stacked(captures: Sequence[Capture]) -> Any:
 
 # A multiset hash is part of the content, lest a capture without one hides that others have it.
 _CONTENTS = """
-with runs as (
+create temp table runs as
     select capture, artifact, part, scope, repeat,
         any_value(stage) as stage,
         count(*) as count,
@@ -85,47 +83,60 @@ with runs as (
             order by occurrence, seq
         ) as content
     from digests
+    group by all;
+create temp table places as
+    select *, row_number() over (order by artifact, part, scope) - 1 as place
+    from (select artifact, part, scope, min(stage) as stage from runs group by all);
+"""
+_FOUND = """
+with found as (
+    select capture, place,
+        coalesce(any_value(count) filter (where repeat = 0), 0) as count,
+        flatten(list(numbers order by repeat)) as numbers,
+        any_value(content) filter (where repeat = 0) as content,
+        count(distinct content) = 1 as stable
+    from runs join places using (artifact, part, scope)
     group by all
 )
-select capture, artifact, part, scope,
-    min(stage) as stage,
-    coalesce(any_value(count) filter (where repeat = 0), 0) as count,
-    flatten(list(numbers order by repeat)) as numbers,
-    any_value(content) filter (where repeat = 0) as content,
-    count(distinct content) = 1 as stable
-from runs
-group by all
+select capture, place, count, numbers,
+    case when stable and content is not null
+        then dense_rank() over (order by content) - 1 else -2 end as content
+from found
+order by capture, place
 """
 
 
-def _contents(rows: Any) -> list[dict[str, Any]]:
-    """One entry per capture, artifact, part and scope, with all occurrences of repeat 0 in one."""
+def _contents(rows: Any) -> tuple[Any, list[dict[str, Any]]]:
+    """What each capture has in each place, all occurrences of repeat 0 in one; and the places."""
     needed = ["capture", "number", "seq", "repeat", "stage", "artifact", "part", "scope"]
     with duckdb.connect() as connection:
         connection.register("digests", rows.select([*needed, "occurrence", "digest", "multiset"]))
-        answer: list[dict[str, Any]] = connection.sql(_CONTENTS).to_arrow_table().to_pylist()
-    return answer
+        connection.execute(_CONTENTS)
+        found = connection.sql(_FOUND).to_arrow_table()
+        places: list[dict[str, Any]] = (
+            connection.sql("from places order by place").to_arrow_table().to_pylist()
+        )
+    return found, places
 
 
-def _columns(found: list[dict[str, Any]]) -> list[Column]:
-    stages: dict[tuple[str, str, str], str] = {}
-    for row in found:
-        key = (row["artifact"], row["part"], row["scope"])
-        stages[key] = min(row["stage"], stages.get(key, row["stage"]))
-    ordered = sorted(stages, key=_order)
+def _columns(places: list[dict[str, Any]]) -> tuple[list[Column], npt.NDArray[np.int64]]:
+    """The columns in order, and which of them each place is."""
+    ordered = sorted(places, key=_order)
     by_scope: dict[tuple[str, str], list[int]] = {}
-    for number, (name, _, scope) in enumerate(ordered):
-        by_scope.setdefault((name, scope), []).append(number)
+    for number, row in enumerate(ordered):
+        by_scope.setdefault((row["artifact"], row["scope"]), []).append(number)
     columns = []
-    for name, part, scope in ordered:
-        artifact = artifact_of(name, stages[name, part, scope])
-        keys = tuple(by_scope.get((artifact.order_key or "", scope), ()))
-        columns.append(Column(artifact=artifact, part=part, scope=scope, keys=keys))
-    return columns
+    for row in ordered:
+        artifact = artifact_of(row["artifact"], row["stage"])
+        keys = tuple(by_scope.get((artifact.order_key or "", row["scope"]), ()))
+        columns.append(Column(artifact=artifact, part=row["part"], scope=row["scope"], keys=keys))
+    numbers = np.empty(len(places), np.int64)
+    numbers[[row["place"] for row in ordered]] = np.arange(len(places))
+    return columns, numbers
 
 
-def _order(key: tuple[str, str, str]) -> tuple[Any, ...]:
-    name, part, scope = key
+def _order(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    name, part, scope = row["artifact"], row["part"], row["scope"]
     pass_name = scope.partition(".")[0]
     place = SCOPES.index(pass_name) if pass_name in SCOPES else len(SCOPES)
     position = POSITION.get(name, len(POSITION))

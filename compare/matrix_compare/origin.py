@@ -1,85 +1,112 @@
 """Where a divergence starts: the role of every artifact of a pair."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from matrix_capture.catalogue import BY_NAME, CATALOGUE, Artifact
+import numpy as np
+import numpy.typing as npt
+
+from matrix_capture.catalogue import BY_NAME
 from matrix_compare.schema import Verdict, layer_of
 
-_DIFFERING = {Verdict.REORDERED.value, Verdict.CLOSE.value, Verdict.DIFFERS.value}
+ROLES = ("", "origin", "propagated", "absorbed")
+"""What an artifact is in a divergence; empty where it has no part in one, or nobody can know."""
+
+DIFFERING = frozenset({Verdict.REORDERED, Verdict.CLOSE, Verdict.DIFFERS})
+"""The verdicts that say that something differs, and not merely that nobody knows."""
+
+Place = tuple[str, str, str]
+"""Artifact, part and scope."""
 
 
 def roles(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The role of each verdict row of one pair: `origin`, `propagated`, `absorbed` or empty.
+    """The role of each verdict row of one pair."""
+    family = Family([(row["artifact"], row["part"], row["scope"]) for row in rows])
+    verdicts = [Verdict(row["verdict"]) for row in rows]
+    found = family.roles(
+        np.array([verdict in DIFFERING for verdict in verdicts], bool),
+        np.array([verdict is Verdict.IDENTICAL for verdict in verdicts], bool),
+    )
+    return [ROLES[role] for role in found]
+
+
+class Family:
+    """What the artifacts of a pair are made from, each a place among them.
 
     A parent is looked up in the same scope, or in all scopes where this one does not have it; an
     artifact of many parts counts with all of them. In a layer of the encoder a parent counts with
     the parts of the same layer; what went into the first layer reaches the others through the layer
-    before. A difference whose parents are neither all identical nor known to differ (one is
-    unstable or missing) is blamed on nobody: its role is empty. A parent that neither capture has
-    is passed over.
+    before. A parent that neither capture has is passed over.
     """
-    differing = {row["artifact"] for row in rows if row["verdict"] in _DIFFERING}
-    if not differing:
-        return [""] * len(rows)
-    concerned = differing.union(*(_CHILDREN.get(name, set()) for name in differing))
-    family = concerned.union(*(_made_from(BY_NAME[n]) for n in concerned if n in BY_NAME))
-    verdicts = _verdicts(row for row in rows if row["artifact"] in family)
-    return [_role(row, verdicts) if row["artifact"] in concerned else "" for row in rows]
+
+    def __init__(self, places: Sequence[Place]) -> None:
+        self._size = len(places)
+        self._known = np.array([artifact in BY_NAME for artifact, _, _ in places], bool)
+        layers = _layers(places)
+        made_from = [list(_parents(place, layers)) for place in places]
+        self._children = np.repeat(np.arange(self._size), [len(found) for found in made_from])
+        self._parents = np.array([parent for found in made_from for parent in found], np.int64)
+
+    def roles(
+        self, differing: npt.NDArray[np.bool_], identical: npt.NDArray[np.bool_]
+    ) -> npt.NDArray[np.int8]:
+        """The number in `ROLES` of each place, from whether it differs and whether it is identical.
+
+        A difference whose parents are neither all identical nor known to differ (one is unstable or
+        missing) is blamed on nobody.
+        """
+        some_differs = self._any_parent(differing)
+        all_identical = ~self._any_parent(~identical)
+        found = np.zeros(self._size, np.int8)
+        found[differing & all_identical & self._known] = ROLES.index("origin")
+        found[differing & some_differs] = ROLES.index("propagated")
+        found[identical & some_differs] = ROLES.index("absorbed")
+        return found
+
+    def _any_parent(self, holds: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        count = np.bincount(self._children[holds[self._parents]], minlength=self._size)
+        return count > 0
 
 
-def _made_from(artifact: Artifact) -> tuple[str, ...]:
-    return (*artifact.parents, *filter(None, [artifact.follows]))
+_Layers = dict[int | None, list[int]]
+"""Places by layer; under None those that lie in no layer."""
 
 
-_CHILDREN: dict[str, set[str]] = {}
-for _artifact in CATALOGUE:
-    for _parent in _made_from(_artifact):
-        _CHILDREN.setdefault(_parent, set()).add(_artifact.name)
-
-_Layers = dict[int | None, set[str]]
-"""Verdicts by layer; under None those of parts that lie in no layer."""
-
-_Verdicts = dict[tuple[str, str | None], _Layers]
-"""The verdicts of an artifact in a scope, and under scope None those in any scope."""
-
-
-def _verdicts(rows: Iterable[Mapping[str, Any]]) -> _Verdicts:
-    found: _Verdicts = {}
-    for row in rows:
-        layer = layer_of(row["artifact"], row["part"])
-        for scope in (row["scope"], None):
-            layers = found.setdefault((row["artifact"], scope), {})
-            layers.setdefault(layer, set()).add(row["verdict"])
+def _layers(places: Sequence[Place]) -> dict[tuple[str, str | None], _Layers]:
+    """The places of an artifact in a scope, and under scope None those in any scope."""
+    found: dict[tuple[str, str | None], _Layers] = {}
+    for number, (artifact, part, scope) in enumerate(places):
+        layer = layer_of(artifact, part)
+        for where in (scope, None):
+            found.setdefault((artifact, where), {}).setdefault(layer, []).append(number)
     return found
 
 
-def _role(row: Mapping[str, Any], verdicts: _Verdicts) -> str:
-    artifact = BY_NAME.get(row["artifact"])
-    differs = row["verdict"] in _DIFFERING
-    if artifact is None or not (differs or row["verdict"] == Verdict.IDENTICAL):
-        return ""
-    parents = _parents(artifact, row["scope"], layer_of(artifact.name, row["part"]), verdicts)
-    if parents & _DIFFERING:
-        return "propagated" if differs else "absorbed"
-    return "origin" if differs and parents <= {Verdict.IDENTICAL.value} else ""
+def _parents(place: Place, layers: Mapping[tuple[str, str | None], _Layers]) -> Iterator[int]:
+    """All places that one is made from."""
+    name, part, scope = place
+    artifact = BY_NAME.get(name)
+    if artifact is None:
+        return
 
+    def found(parent: str) -> _Layers:
+        return layers.get((parent, scope), layers.get((parent, None), {}))
 
-def _parents(artifact: Artifact, scope: str, layer: int | None, verdicts: _Verdicts) -> set[str]:
-    """The verdicts of all that a part of an artifact is made from."""
-
-    def found(name: str) -> _Layers:
-        return verdicts.get((name, scope), verdicts.get((name, None), {}))
-
+    layer = layer_of(name, part)
     if layer is None:
-        return set().union(*(v for name in artifact.parents for v in found(name).values()))
-    before: set[str] = set()
+        for parent in artifact.parents:
+            for numbers in found(parent).values():
+                yield from numbers
+        return
+    before: list[int] = []
     through: tuple[str, ...] = ()
     if artifact.follows:
-        before = found(artifact.follows).get(layer - 1, set())
+        before = found(artifact.follows).get(layer - 1, [])
         # What has no layer comes in with the first one; from there on the layer before stands for
         # what it was made from itself.
         through = BY_NAME[artifact.follows].parents if before else ()
-    here = (found(name).get(layer, set()) for name in artifact.parents)
-    around = (found(name).get(None, set()) for name in artifact.parents if name not in through)
-    return before.union(*here, *around)
+    yield from before
+    for parent in artifact.parents:
+        yield from found(parent).get(layer, [])
+        if parent not in through:
+            yield from found(parent).get(None, [])

@@ -95,6 +95,15 @@ COLUMNS = pa.schema(
         ("first_index", pa.list_(pa.int64())),
         ("differing_blocks", pa.int32()),
         ("differing_occurrences", pa.list_(pa.int32())),
+        # Beyond the contract's columns: more of the same measurement.
+        ("p50_ulp", pa.float64()),
+        ("ulp_histogram", pa.list_(pa.int64())),
+        ("violations", pa.list_(pa.int64())),
+        ("first_occurrence", pa.int32()),
+        ("largest_occurrence", pa.int32()),
+        ("largest_index", pa.list_(pa.int64())),
+        ("first_at", pa.string()),
+        ("largest_at", pa.string()),
     ]
 )
 
@@ -140,10 +149,14 @@ def list_lanes(data: Path) -> list[str]:
     )
 
 
-def write_verdicts(rows: list[dict[str, Any]], data: Path, lane: str) -> Path:
-    """Write the verdicts of a lane, replacing them atomically; returns the path."""
+def write_verdicts(table: Any, data: Path, lane: str) -> Path:
+    """Write the verdicts of a lane, replacing them atomically; returns the path.
+
+    `table` has `COLUMNS`, strings in any encoding.
+    """
     path = verdict_path(data, lane)
-    write_atomically(path, pa.Table.from_pylist(rows, schema=COLUMNS))
+    # Without Arrow's own schema, readers see plain strings however they were encoded here.
+    write_atomically(path, table, store_schema=False)
     return path
 
 

@@ -13,8 +13,10 @@ from matrix_capture.schema import StageStatus, digest_path, list_captures, read_
 from matrix_capture.settings import Settings
 from matrix_capture.values import ValueStore
 from matrix_compare import alignment
+from matrix_compare.gauge import Gauge
 from matrix_compare.pairs import compare, load_captures
 from matrix_compare.schema import COLUMNS, read_verdicts, write_verdicts
+from matrix_compare.tolerance import read_profiles
 from matrix_compare.verdict import cell_of
 from tests.compare.conftest import LANE, Maker, Put, pipeline_puts, status_of
 
@@ -29,7 +31,9 @@ def verdicts(tmp_path: Path, settings: Settings, store: ValueStore) -> Any:
     def verdicts() -> list[dict[str, Any]]:
         loaded = load_captures(tmp_path, LANE, settings)
         assert loaded.excluded == ()
-        return compare(loaded.captures, settings, store)
+        gauge = Gauge(store, read_profiles(settings))
+        rows: list[dict[str, Any]] = compare(loaded.captures, gauge).table.to_pylist()
+        return rows
 
     return verdicts
 
@@ -58,7 +62,7 @@ def test_every_row_fits_the_contract(make: Maker, verdicts: Any, tmp_path: Path)
     make("2.8.0", pipeline_puts(EMBS * np.float16(2)))
     rows = verdicts()
     assert all(list(row) == COLUMNS.names for row in rows)
-    write_verdicts(rows, tmp_path, LANE)
+    write_verdicts(pa.Table.from_pylist(rows, schema=COLUMNS), tmp_path, LANE)
     assert read_verdicts(tmp_path, LANE) == rows
     (row,) = (row for row in rows if row["artifact"] == "embs")
     assert (row["lane"], row["kind"], row["stage"]) == (LANE, "intermediate", "index")

@@ -10,8 +10,10 @@ from rich.console import Console
 from matrix_capture.schema import Control, Observer, StageStatus
 from matrix_capture.settings import Settings
 from matrix_capture.values import ValueStore
+from matrix_compare.gauge import Gauge
 from matrix_compare.pairs import compare
 from matrix_compare.report import plain, print_pair, sentence
+from matrix_compare.tolerance import read_profiles
 from tests.compare.conftest import Maker, Put, capture_of, pipeline_puts, status_of
 
 EN_DASH = "\N{EN DASH}"
@@ -26,7 +28,7 @@ def show(make: Maker, settings: Settings, store: ValueStore) -> Any:
         for torch, puts, record in (("2.7.1", a, {}), ("2.8.0", b, right)):
             make(torch, puts, **record)
         before, after = capture_of("2.7.1", a), capture_of("2.8.0", b, **right)
-        rows = compare([before, after], settings, store)
+        rows = compare([before, after], Gauge(store, read_profiles(settings))).of("2.7.1", "2.8.0")
         out = io.StringIO()
         console = Console(file=out, width=width, highlight=False, force_terminal=color)
         print_pair(console, before, after, rows, tuple(settings.profiles))

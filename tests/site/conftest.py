@@ -21,6 +21,7 @@ from matrix_capture.schema import (
     write_capture,
 )
 from matrix_capture.settings import Settings, read_settings
+from matrix_compare.schema import COLUMNS as VERDICTS
 from matrix_compare.schema import Verdict, write_verdicts
 
 ROOT = Path(__file__).parents[2]
@@ -273,7 +274,7 @@ def write_lane() -> WriteLane:
             of = chosen.get(release) or usual(lane, release)
             write_capture(capture(of, empty=release in failed), data)
         rows = [row for row in compared(lane, releases, failed) if not drop(row)]
-        write_verdicts([*rows, *extra], data, lane)
+        write_verdicts(pa.Table.from_pylist([*rows, *extra], schema=VERDICTS), data, lane)
 
     return write
 
