@@ -178,11 +178,13 @@ def read_capture(path: Path) -> Capture:
     """Read a digest file, checking it against this schema.
 
     Raises:
-        MatrixError: the file is truncated, foreign, or of another schema version.
+        MatrixError: the file is truncated, foreign, of another schema version, or larger than any
+            capture.
     """
     # Opened once: a capture that replaces this one meanwhile must not lend it its rows.
     with _opened(path) as file:
         record = _checked_record(path, file.schema_arrow)
+        _check_size(path, file.metadata)
         try:
             table = file.read()
         except _UNREADABLE as error:
@@ -233,6 +235,16 @@ def _checked_record(path: Path, schema: Any) -> Record:
     return record
 
 
+def _check_size(path: Path, metadata: Any) -> None:
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    size = sum(group.total_byte_size for group in groups)
+    if metadata.num_rows > _MOST_ROWS or size > _MOST_BYTES:
+        raise MatrixError(
+            f"{path}: {metadata.num_rows:,} rows of {size:,} bytes, but a capture has at most "
+            f"{_MOST_ROWS:,} of {_MOST_BYTES:,}; {_CURE}"
+        )
+
+
 @contextmanager
 def _replacing(path: Path) -> Iterator[IO[bytes]]:
     """A file that takes the name `path` once it is complete and on disk, or never."""
@@ -257,5 +269,9 @@ _UNREADABLE = (pa.ArrowException, OSError, UnicodeDecodeError)
 class _Versioned(msgspec.Struct):
     schema_version: int
 
+
+# Fifty times the largest capture that anybody is expected to make: 69,199 passages, all sublayers.
+_MOST_ROWS = 10_000_000
+_MOST_BYTES = 4 * 2**30
 
 _CURE = "move it out of the data folder and capture the release again"

@@ -1,7 +1,7 @@
 """The captures of a lane side by side: what each has, and which contents are the same."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,8 +37,9 @@ class Alignment:
     """
 
     def __init__(self, captures: Sequence[Capture]) -> None:
-        self._rows = _stacked(captures)
-        found, places = _contents(self._rows)
+        rows = _stacked(captures)
+        found, places = _contents(rows)
+        self._rows = rows.select(_OF_A_CELL)
         self.columns, place = _columns(places)
         at = found["capture"].to_numpy(), place[found["place"].to_numpy()]
         shape = (len(captures), len(self.columns))
@@ -49,15 +50,23 @@ class Alignment:
         self._numbers = found["numbers"].combine_chunks()
         self._where = np.full(shape, -1, dtype=np.int64)
         self._where[at] = np.arange(len(found))
-        self._cells: dict[tuple[int, int], Cell] = {}
 
-    def cell(self, capture: int, column: int) -> Cell | None:
-        """The rows of one capture in one column, or None if it has none."""
-        at = (capture, column)
-        where = self._where[at].item()
-        if where >= 0 and at not in self._cells:
-            self._cells[at] = cell_of(self._rows.take(self._numbers[where].values).to_pylist())
-        return self._cells.get(at)
+    def cells(self, places: Collection[tuple[int, int]]) -> dict[tuple[int, int], Cell]:
+        """The rows of some captures in some columns; a capture that has none there is left out."""
+        found = [(place, self._where[place].item()) for place in places]
+        found = [(place, where) for place, where in found if where >= 0]
+        numbers = self._numbers.take(pa.array([where for _, where in found], pa.int64()))
+        rows = self._rows.take(numbers.flatten()).to_pylist()
+        ends = np.cumsum(numbers.value_lengths().to_numpy(zero_copy_only=False)).tolist()
+        return {
+            place: cell_of(rows[start:end])
+            for (place, _), start, end in zip(found, [0, *ends], ends, strict=False)
+        }
+
+
+_OF_A_CELL = [
+    *("repeat", "occurrence", "dtype", "shape", "digest", "multiset", "blocks", "numel", "nan")
+]
 
 
 def _stacked(captures: Sequence[Capture]) -> Any:
@@ -71,17 +80,13 @@ def _stacked(captures: Sequence[Capture]) -> Any:
     return table.append_column("number", pa.array(range(len(table)), pa.int64()))
 
 
-# A multiset hash is part of the content, lest a capture without one hides that others have it.
 _CONTENTS = """
 create temp table runs as
     select capture, artifact, part, scope, repeat,
         any_value(stage) as stage,
         count(*) as count,
         list(number order by occurrence, seq) as numbers,
-        string_agg(
-            concat_ws(':', occurrence, hex(digest), coalesce(hex(multiset), '')), ' '
-            order by occurrence, seq
-        ) as content
+        flatten(list([occurrence, same] order by occurrence, seq)) as content
     from digests
     group by all;
 create temp table places as
@@ -106,11 +111,25 @@ order by capture, place
 """
 
 
+def _numbered(rows: Any) -> Any:
+    """A number for each row, the same for the same digest and multiset hash.
+
+    A multiset hash counts, lest a capture without one hides that others have it.
+    """
+    digest, multiset = (
+        rows[name].combine_chunks().dictionary_encode(null_encoding="encode")
+        for name in ("digest", "multiset")
+    )
+    numbers = digest.indices.to_numpy().astype(np.int64) * len(multiset.dictionary)
+    return pa.array(numbers + multiset.indices.to_numpy())
+
+
 def _contents(rows: Any) -> tuple[Any, list[dict[str, Any]]]:
     """What each capture has in each place, all occurrences of repeat 0 in one; and the places."""
     needed = ["capture", "number", "seq", "repeat", "stage", "artifact", "part", "scope"]
+    digests = rows.select([*needed, "occurrence"]).append_column("same", _numbered(rows))
     with duckdb.connect() as connection:
-        connection.register("digests", rows.select([*needed, "occurrence", "digest", "multiset"]))
+        connection.register("digests", digests)
         connection.execute(_CONTENTS)
         found = connection.sql(_FOUND).to_arrow_table()
         places: list[dict[str, Any]] = (

@@ -1,7 +1,7 @@
 """Every pair of captures of a lane, with a verdict for everything that either side has."""
 
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -10,12 +10,13 @@ from typing import Any, get_args
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from matrix_capture.catalogue import (
     BY_NAME,
+    CATALOGUE,
     DEPTHS,
     POSITION,
-    Artifact,
     Device,
     expected,
 )
@@ -31,7 +32,6 @@ from matrix_compare.schema import COLUMNS, Verdict
 from matrix_compare.verdict import Finding, Side, judge, stop
 
 _Numbers = npt.NDArray[np.int64] | npt.NDArray[np.int8]
-_NONE = np.zeros(0, np.int64)
 _OF_PAIR = ("lane", "a", "b", "role")
 _CODES = {verdict: code for code, verdict in enumerate(Verdict)}
 _DIFFERING = [_CODES[verdict] for verdict in DIFFERING]
@@ -112,17 +112,19 @@ def compare(captures: Sequence[Capture], gauge: Gauge) -> Verdicts:
     it or could not tap it, so that a pair of failed captures is not empty; otherwise it is not
     mentioned.
     """
+    if len(captures) < 2:
+        return Verdicts(table=COLUMNS.empty_table(), places={})
     records = [capture.record for capture in captures]
     pairs = list(combinations(range(len(captures)), 2))
     judging = _Judging(captures, gauge)
-    judged = [judging.pair(a, b) for a, b in pairs]
+    judged = list(judging.pairs(pairs))
     sizes = [len(numbers) for numbers, _ in judged]
     ends = np.cumsum(sizes, dtype=np.int64)
     names = [record.torch for record in records]
     columns = {
-        **judging.findings(np.concatenate([numbers for numbers, _ in judged] or [_NONE])),
-        "role": _words(ROLES, np.concatenate([found for _, found in judged] or [_NONE])),
-        "lane": _words(sorted({record.lane for record in records}), np.zeros(sum(sizes), np.int8)),
+        **judging.findings(np.concatenate([numbers for numbers, _ in judged])),
+        "role": _words(ROLES, np.concatenate([found for _, found in judged])),
+        "lane": _words([*{record.lane for record in records}], np.zeros(sum(sizes), np.int8)),
         "a": _words(names, np.repeat([a for a, _ in pairs], sizes)),
         "b": _words(names, np.repeat([b for _, b in pairs], sizes)),
     }
@@ -136,10 +138,10 @@ def compare(captures: Sequence[Capture], gauge: Gauge) -> Verdicts:
 
 
 class _Judging:
-    """Judges pairs of aligned captures; equal contents are settled without a look at their rows.
+    """Judges pairs of aligned captures; what has the same contents is judged once.
 
-    What is found is kept once, as a row without lane, pair and role; the rows of a pair are the
-    numbers of such findings.
+    What is found is kept as a row without lane, pair and role; the rows of a pair are the numbers
+    of such findings.
     """
 
     def __init__(self, captures: Sequence[Capture], gauge: Gauge) -> None:
@@ -148,33 +150,24 @@ class _Judging:
         self._aligned = Alignment(captures)
         self._rows: list[dict[str, Any]] = []
         self._verdicts = array("b")
-        self._known: dict[tuple[int, ...], int] = {}
         self._families: dict[tuple[Place, ...], Family] = {}
         self._places: list[Place] = [
             (column.artifact.name, column.part, column.scope) for column in self._aligned.columns
         ]
-        self._identical = [self._of_identical(n) for n in range(len(captures))]
+        self._explained = [_explained(record) for record in self._records]
 
-    def pair(self, a: int, b: int) -> tuple[_Numbers, _Numbers]:
-        """The findings of one pair in order, and the role of each."""
-        reasons = obstacles(self._records[a], self._records[b])
-        left, right = self._aligned.content[a], self._aligned.content[b]
-        here = (left != -1) | (right != -1)
-        same = (left == right) & (left >= 0) & (not reasons)
-        numbers = self._identical[a].copy()
-        for n in np.flatnonzero(here & ~same).tolist():
-            # Other captures of the lane have no say: only the key columns of this pair count.
-            keys = [key for key in self._aligned.columns[n].keys if here[key]]
-            key_identical = bool(keys) and bool(same[keys].all())
-            numbers[n] = self._judged(a, b, n, reasons, key_identical=key_identical)
-        columns = np.flatnonzero(here)
-        places = [self._places[n] for n in columns.tolist()]
-        found = [*numbers[columns].tolist(), *self._absent(a, b, places, reasons)]
-        if len(found) > len(places):
-            found.sort(key=lambda number: _position(self._rows[number]["artifact"]))
-            places = [_place(self._rows[number]) for number in found]
-        ordered = np.array(found, np.int64)
-        return ordered, self._roles(tuple(places), ordered)
+    def pairs(self, pairs: Sequence[tuple[int, int]]) -> Iterator[tuple[_Numbers, _Numbers]]:
+        """The findings of each pair in order, and the role of each."""
+        reasons = [obstacles(self._records[a], self._records[b]) for a, b in pairs]
+        for (a, b), cells, why in zip(pairs, self._cells(pairs, reasons), reasons, strict=True):
+            columns = np.flatnonzero(cells >= 0)
+            places = [self._places[n] for n in columns.tolist()]
+            found = [*cells[columns].tolist(), *self._absent(a, b, places, why)]
+            if len(found) > len(places):
+                found.sort(key=lambda number: _position(self._rows[number]["artifact"]))
+                places = [_place(self._rows[number]) for number in found]
+            numbers = np.array(found, np.int64)
+            yield numbers, self._roles(tuple(places), numbers)
 
     def findings(self, numbers: _Numbers) -> dict[str, Any]:
         """The columns of some findings, one row for each number."""
@@ -195,58 +188,110 @@ class _Judging:
             np.isin(verdicts, _DIFFERING), verdicts == _CODES[Verdict.IDENTICAL]
         )
 
-    def _of_identical(self, capture: int) -> _Numbers:
-        """The finding that each column of a capture is identical, as far as it may be."""
-        numbers = np.full(len(self._places), -1, np.int64)
-        for n in np.flatnonzero(self._aligned.content[capture] >= 0).tolist():
-            count = self._aligned.count[capture, n].item()
-            known = (n, count)
-            if known not in self._known:
-                finding = Finding(verdict=Verdict.IDENTICAL, occurrences=count, identical=count)
-                self._known[known] = self._keep(self._aligned.columns[n], finding)
-            numbers[n] = self._known[known]
+    def _cells(
+        self, pairs: Sequence[tuple[int, int]], reasons: Sequence[tuple[str, ...]]
+    ) -> npt.NDArray[np.int64]:
+        """The finding of each pair in each column, -1 where neither capture has anything."""
+        a, b = np.array(pairs).T
+        left, right = self._aligned.content[a], self._aligned.content[b]
+        free = ~np.array([bool(why) for why in reasons])[:, None]
+        here = (left != -1) | (right != -1)
+        same = (left == right) & (left >= 0) & free
+        numbers = np.where(same, self._identical()[a], -1)
+        key_identical = self._key_identical(here, same)
+
+        # Contents that are settled on both sides decide alone; the rest tells of the two captures.
+        settled = here & ~same & (left >= 0) & (right >= 0) & free
+        pair, column = np.nonzero(settled)
+        contents = int(self._aligned.content.max(initial=0)) + 1
+        code = (column * contents + left[settled]) * contents + right[settled]
+        _, first, of = np.unique(
+            code * 2 + key_identical[settled], return_index=True, return_inverse=True
+        )
+        examples = list(zip(pair[first].tolist(), column[first].tolist(), strict=True))
+        judged = np.array(self._judged(examples, pairs, reasons, key_identical), np.int64)
+        alone = np.isin(np.array(self._verdicts, np.int8)[judged], _DIFFERING)
+        numbers[settled] = np.where(alone, judged, -1)[of]
+
+        others = np.argwhere(here & (numbers < 0)).tolist()
+        cells = [(pair, column) for pair, column in others]
+        for cell, number in zip(
+            cells, self._judged(cells, pairs, reasons, key_identical), strict=True
+        ):
+            numbers[cell] = number
         return numbers
 
+    def _identical(self) -> npt.NDArray[np.int64]:
+        """The finding that a column of a capture is identical, as far as it may be."""
+        count, settled = self._aligned.count, self._aligned.content >= 0
+        numbers = np.full(count.shape, -1, np.int64)
+        capture, column = np.nonzero(settled)
+        most = int(count.max(initial=0)) + 1
+        code, of = np.unique(column * most + count[settled], return_inverse=True)
+        found = [
+            self._keep(
+                self._aligned.columns[n],
+                Finding(verdict=Verdict.IDENTICAL, occurrences=many, identical=many),
+            )
+            for n, many in (divmod(one, most) for one in code.tolist())
+        ]
+        numbers[capture, column] = np.array(found, np.int64)[of]
+        return numbers
+
+    def _key_identical(
+        self, here: npt.NDArray[np.bool_], same: npt.NDArray[np.bool_]
+    ) -> npt.NDArray[np.bool_]:
+        """In which pairs the key of each column is identical: the key columns that they have."""
+        found = np.zeros(here.shape, bool)
+        for n, column in enumerate(self._aligned.columns):
+            if keys := list(column.keys):
+                found[:, n] = here[:, keys].any(axis=1) & (same | ~here)[:, keys].all(axis=1)
+        return found
+
     def _judged(
-        self, a: int, b: int, n: int, reasons: tuple[str, ...], *, key_identical: bool
-    ) -> int:
-        contents = self._aligned.content[a, n].item(), self._aligned.content[b, n].item()
-        known = (n, *contents, key_identical)
-        if not reasons and known in self._known:
-            return self._known[known]
-        finding = judge(
-            self._aligned.columns[n].artifact,
-            Side(record=self._records[a], cell=self._aligned.cell(a, n)),
-            Side(record=self._records[b], cell=self._aligned.cell(b, n)),
-            obstacles=reasons,
-            key_identical=key_identical,
-            gauge=self._gauge,
-        )
-        number = self._keep(self._aligned.columns[n], finding)
-        # Only these depend on the contents alone; the others tell of the two captures.
-        if min(contents) >= 0 and finding.verdict in DIFFERING:
-            self._known[known] = number
-        return number
+        self,
+        cells: Sequence[tuple[int, int]],
+        pairs: Sequence[tuple[int, int]],
+        reasons: Sequence[tuple[str, ...]],
+        key_identical: npt.NDArray[np.bool_],
+    ) -> list[int]:
+        """The findings of some cells, each the number of a pair and of a column."""
+        needed = {(side, column) for pair, column in cells for side in pairs[pair]}
+        found = self._aligned.cells(needed)
+        return [
+            self._keep(
+                self._aligned.columns[column],
+                judge(
+                    self._aligned.columns[column].artifact,
+                    *(
+                        Side(record=self._records[side], cell=found.get((side, column)))
+                        for side in pairs[pair]
+                    ),
+                    obstacles=reasons[pair],
+                    key_identical=bool(key_identical[pair, column]),
+                    gauge=self._gauge,
+                ),
+            )
+            for pair, column in cells
+        ]
 
     def _absent(
         self, a: int, b: int, places: Sequence[Place], reasons: tuple[str, ...]
     ) -> list[int]:
         """Findings on the artifacts that neither side has, where a record says why."""
-        sides = [Side(record=self._records[n], cell=None) for n in (a, b)]
         present = {artifact for artifact, _, _ in places}
-        wanted = set().union(*(_expected(side.record) for side in sides)) - present
+        wanted = (
+            (_expected(self._records[a]) | _expected(self._records[b]))
+            & (self._explained[a] | self._explained[b])
+        ) - present
+        sides = [Side(record=self._records[n], cell=None) for n in (a, b)]
         numbers = []
-        for artifact in (BY_NAME[name] for name in sorted(wanted, key=POSITION.__getitem__)):
-            if any(_explains(side, artifact) for side in sides):
-                finding = judge(
-                    artifact,
-                    *sides,
-                    obstacles=reasons,
-                    key_identical=False,
-                    gauge=self._gauge,
-                )
-                column = Column(artifact=artifact, part="", scope="", keys=())
-                numbers.append(self._keep(column, finding))
+        for artifact in (BY_NAME[name] for name in sorted(wanted, key=_position)):
+            finding = judge(
+                artifact, *sides, obstacles=reasons, key_identical=False, gauge=self._gauge
+            )
+            column = Column(artifact=artifact, part="", scope="", keys=())
+            numbers.append(self._keep(column, finding))
         return numbers
 
     def _keep(self, column: Column, finding: Finding) -> int:
@@ -267,8 +312,14 @@ def _check(capture: Capture, path: Path, lane: str, settings: Settings) -> None:
     for name in _REQUIRED:
         if capture.rows.column(name).null_count:
             raise MatrixError(f"{path}: column {name} has empty entries; capture the release again")
+    counted = capture.rows.group_by(_KEY).aggregate([([], "count_all")])
+    twice = counted.filter(pc.field("count_all") > 1).slice(0, 1).to_pylist()
+    if twice:
+        told = ", ".join(f"{name} {twice[0][name]!r}" for name in _KEY)
+        raise MatrixError(f"{path}: several rows for {told}; capture the release again")
 
 
+_KEY = ["repeat", "artifact", "part", "scope", "occurrence"]
 _REQUIRED = (
     *("seq", "repeat", "stage", "artifact", "part", "scope", "occurrence"),
     *("dtype", "shape", "digest"),
@@ -283,8 +334,10 @@ def _expected(record: Record) -> set[str]:
     return {artifact.name for device in own or devices for artifact in expected(device, depth)}
 
 
-def _explains(side: Side, artifact: Artifact) -> bool:
-    return stop(artifact, side) is not None or artifact.name in side.record.missing
+def _explained(record: Record) -> set[str]:
+    """The artifacts that a record says why it lacks."""
+    side = Side(record=record, cell=None)
+    return {a.name for a in CATALOGUE if stop(a, side)} | (record.missing.keys() & BY_NAME.keys())
 
 
 def _position(artifact: str) -> int:

@@ -304,6 +304,18 @@ def test_a_damaged_file_is_one_line_with_the_cure(name: str, tmp_path: Path) -> 
         assert "capture the release again" in message
 
 
+@pytest.mark.parametrize(("name", "most"), [("_MOST_ROWS", 0), ("_MOST_BYTES", 99)])
+def test_a_file_larger_than_any_capture_is_not_read(
+    name: str, most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_capture(FULL, tmp_path)
+    monkeypatch.setattr(schema, name, most)
+    with pytest.raises(MatrixError, match=f"a capture has at most .*{most}.*; move it out"):
+        read_capture(path)
+    monkeypatch.undo()
+    read_capture(path)
+
+
 def test_an_absent_file(tmp_path: Path) -> None:
     with pytest.raises(MatrixError, match="no such digest file; capture the release first"):
         read_capture(tmp_path / "torch-9.9.9.parquet")
