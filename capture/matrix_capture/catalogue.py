@@ -23,7 +23,8 @@ class Artifact:
     intact: `none`, `elements`, `rows`, `per_key:<artifact>` (elements that share a key may swap) or
     `per_list:<artifact>` (elements within lists of those lengths may swap). `keep` says whether the
     value itself is stored beside the digest, `devices` on which it arises, `depth` how closely one
-    must look to see it. `follows` names what comes in from the encoder layer before.
+    must look to see it. `follows` names what comes in from the encoder layer before. `axes` says
+    what each axis counts: its first word is the name of one; without a name there is just one.
     """
 
     kind: Kind
@@ -38,6 +39,7 @@ class Artifact:
     devices: tuple[Device, ...] = ("cpu", "cuda")
     depth: Depth = "default"
     follows: str | None = None
+    axes: tuple[str, ...] = ()
 
     @property
     def order_key(self) -> str | None:
@@ -45,10 +47,17 @@ class Artifact:
         return self.order.partition(":")[2] or None
 
 
-_probe = partial(Artifact, "probe", "probe", source="matrix_capture.probes")
+# A batch is what the encoder takes at once, a pass what is encoded for the sample or for a chunk.
+_BATCH = ("passage of the batch", "token", "dimension")
+_PASS = ("embedding of the pass", "dimension")
+_CHUNK = ("embedding of the chunk", "dimension")
+_CENTROIDS = ("centroid", "dimension")
+_MATRIX = ("row", "column")
+
+_probe = partial(Artifact, "probe", "probe", source="matrix_capture.probes", axes=_MATRIX)
 _made = partial(Artifact, "intermediate")
 _file = partial(Artifact, "final")
-_module = partial(_made, "encode", keep="digest only")
+_module = partial(_made, "encode", keep="digest only", axes=_BATCH)
 _sublayer = partial(_module, depth="sublayers")
 
 _INDEXER = "CollectionIndexer"
@@ -68,12 +77,14 @@ CATALOGUE: tuple[Artifact, ...] = (
         (),
         "1,146,937 seeded integers below 16,383, the size of the codes in the published study",
         keep="digest only",
+        axes=("place",),
     ),
     _probe(
         "probe_sort_values",
         ("probe_sort_input",),
         "those integers sorted",
         keep="digest only",
+        axes=("place in the sort",),
     ),
     _probe(
         "probe_sort_indices",
@@ -81,6 +92,7 @@ CATALOGUE: tuple[Artifact, ...] = (
         "where each sorted integer came from; the sort is not stable, so equal ones may swap",
         order="per_key:probe_sort_values",
         keep="digest only",
+        axes=("place in the sort",),
     ),
     # Encoding: once for the sample that trains the codec, once more for every chunk of the index.
     _made(
@@ -90,6 +102,7 @@ CATALOGUE: tuple[Artifact, ...] = (
         "a parameter of the checkpoint, as loaded",
         "Checkpoint.__init__",
         keep="digest only",
+        axes=_MATRIX,
     ),
     _made(
         "encode",
@@ -97,6 +110,7 @@ CATALOGUE: tuple[Artifact, ...] = (
         (),
         "the passages drawn to train the codec",
         f"{_INDEXER}._sample_pids",
+        axes=("passage of the sample",),
     ),
     _made(
         "encode",
@@ -111,6 +125,7 @@ CATALOGUE: tuple[Artifact, ...] = (
         ("sample_pids",),
         "undoes the sort by length; the sort is not stable, so passages of one length may swap",
         "DocTokenizer.tensorize",
+        axes=("passage of the pass",),
     ),
     _made(
         "encode",
@@ -118,6 +133,7 @@ CATALOGUE: tuple[Artifact, ...] = (
         ("reverse_indices",),
         "token ids of one batch, passages in order of length",
         "DocTokenizer.tensorize",
+        axes=("passage of the batch", "token"),
     ),
     _made(
         "encode",
@@ -125,6 +141,7 @@ CATALOGUE: tuple[Artifact, ...] = (
         ("reverse_indices",),
         "which tokens of a batch are not padding",
         "DocTokenizer.tensorize",
+        axes=("passage of the batch", "token"),
     ),
     _sublayer(
         "embeddings",
@@ -183,6 +200,7 @@ CATALOGUE: tuple[Artifact, ...] = (
         ("input_ids",),
         "which tokens of a batch are kept: neither padding nor punctuation",
         "Checkpoint.doc",
+        axes=("passage of the batch", "token", ""),
     ),
     _module(
         "masked",
@@ -209,6 +227,7 @@ CATALOGUE: tuple[Artifact, ...] = (
         ("normalized", "half"),
         "token embeddings of one encoded batch, as the pipeline takes them",
         "Checkpoint.doc",
+        axes=_BATCH,
     ),
     _made(
         "encode",
@@ -216,6 +235,7 @@ CATALOGUE: tuple[Artifact, ...] = (
         ("batches", "batch_masks", "reverse_indices"),
         "kept token embeddings of all batches, passages back in their own order",
         "Checkpoint.docFromText",
+        axes=_PASS,
     ),
     _made(
         "encode",
@@ -223,6 +243,7 @@ CATALOGUE: tuple[Artifact, ...] = (
         ("batch_masks", "reverse_indices"),
         "number of kept tokens per passage",
         "CollectionEncoder.encode_passages",
+        axes=("passage of the pass",),
     ),
     _made(
         "encode",
@@ -230,6 +251,7 @@ CATALOGUE: tuple[Artifact, ...] = (
         ("D",),
         "token embeddings of the sampled passages",
         f"{_INDEXER}._sample_embeddings",
+        axes=_PASS,
     ),
     # k-means: the shuffled sample becomes centroids.
     _made(
@@ -238,6 +260,7 @@ CATALOGUE: tuple[Artifact, ...] = (
         ("local_sample_embs",),
         "95% of the shuffled sample, in float16: what k-means sees",
         f"{_INDEXER}._concatenate_and_split_sample",
+        axes=("row of the sample", "dimension"),
     ),
     _made(
         "kmeans",
@@ -245,6 +268,7 @@ CATALOGUE: tuple[Artifact, ...] = (
         ("local_sample_embs",),
         "the other 5%: what the residual buckets are fitted to",
         f"{_INDEXER}._concatenate_and_split_sample",
+        axes=("row of the held-out sample", "dimension"),
     ),
     _made(
         "kmeans",
@@ -252,6 +276,7 @@ CATALOGUE: tuple[Artifact, ...] = (
         ("sample",),
         "centroids as faiss returns them",
         "compute_faiss_kmeans",
+        axes=_CENTROIDS,
     ),
     _made(
         "kmeans",
@@ -259,6 +284,7 @@ CATALOGUE: tuple[Artifact, ...] = (
         ("prenorm_centroids",),
         "centroids scaled to unit length by torch.nn.functional.normalize",
         f"{_INDEXER}._train_kmeans",
+        axes=_CENTROIDS,
     ),
     _made(
         "kmeans",
@@ -266,6 +292,7 @@ CATALOGUE: tuple[Artifact, ...] = (
         ("postnorm_centroids",),
         "centroids in the precision of the device",
         f"{_INDEXER}._train_kmeans",
+        axes=_CENTROIDS,
     ),
     # Codec: residual statistics of the held-out embeddings.
     _made(
@@ -274,6 +301,7 @@ CATALOGUE: tuple[Artifact, ...] = (
         ("sample_heldout", "centroids"),
         "nearest centroid of each held-out embedding",
         f"{_CODEC}.compress_into_codes",
+        axes=("row of the held-out sample",),
     ),
     _made(
         "codec",
@@ -281,6 +309,7 @@ CATALOGUE: tuple[Artifact, ...] = (
         ("heldout_codes", "centroids"),
         "those centroids, one row per held-out embedding",
         f"{_CODEC}.lookup_centroids",
+        axes=("row of the held-out sample", "dimension"),
     ),
     _made(
         "codec",
@@ -295,6 +324,7 @@ CATALOGUE: tuple[Artifact, ...] = (
         ("sample_heldout", "heldout_centroids"),
         "borders between the buckets of a residual",
         f"{_INDEXER}._compute_avg_residual",
+        axes=("cutoff",),
     ),
     _made(
         "codec",
@@ -302,6 +332,7 @@ CATALOGUE: tuple[Artifact, ...] = (
         ("sample_heldout", "heldout_centroids"),
         "value that stands for each bucket",
         f"{_INDEXER}._compute_avg_residual",
+        axes=("bucket",),
     ),
     # The codec as the index holds it; what follows is computed from these files.
     _file(
@@ -310,6 +341,7 @@ CATALOGUE: tuple[Artifact, ...] = (
         ("centroids",),
         "centroids, float16",
         "centroids.pt",
+        axes=_CENTROIDS,
     ),
     _file(
         "codec",
@@ -324,6 +356,7 @@ CATALOGUE: tuple[Artifact, ...] = (
         ("bucket_cutoffs",),
         "borders between residual buckets",
         "buckets.pt",
+        axes=("cutoff",),
     ),
     _file(
         "codec",
@@ -331,6 +364,7 @@ CATALOGUE: tuple[Artifact, ...] = (
         ("bucket_weights",),
         "values of the residual buckets",
         "buckets.pt",
+        axes=("bucket",),
     ),
     # Compression, chunk by chunk.
     _made(
@@ -339,6 +373,7 @@ CATALOGUE: tuple[Artifact, ...] = (
         ("D",),
         "token embeddings of a chunk, float16",
         f"{_CODEC}.compress",
+        axes=_CHUNK,
     ),
     _made(
         "index",
@@ -346,6 +381,7 @@ CATALOGUE: tuple[Artifact, ...] = (
         ("embs", "index_centroids"),
         "nearest centroid of each embedding",
         f"{_CODEC}.compress_into_codes",
+        axes=("embedding of the chunk",),
     ),
     _made(
         "index",
@@ -353,6 +389,7 @@ CATALOGUE: tuple[Artifact, ...] = (
         ("codes", "index_centroids"),
         "that centroid, one row per embedding",
         f"{_CODEC}.lookup_centroids",
+        axes=_CHUNK,
     ),
     _made(
         "index",
@@ -360,6 +397,7 @@ CATALOGUE: tuple[Artifact, ...] = (
         ("embs", "centroids_of_codes"),
         "embedding minus centroid",
         f"{_CODEC}.binarize",
+        axes=_CHUNK,
     ),
     _made(
         "index",
@@ -367,14 +405,23 @@ CATALOGUE: tuple[Artifact, ...] = (
         ("raw_residuals", "index_bucket_cutoffs"),
         "bucket numbers of the residuals, packed into bytes",
         f"{_CODEC}.compress",
+        axes=("embedding of the chunk", "byte"),
     ),
-    _file("index", "index_codes", ("codes",), "centroid of each embedding", "<chunk>.codes.pt"),
+    _file(
+        "index",
+        "index_codes",
+        ("codes",),
+        "centroid of each embedding",
+        "<chunk>.codes.pt",
+        axes=("embedding of the chunk",),
+    ),
     _file(
         "index",
         "index_residuals",
         ("residuals",),
         "packed residual of each embedding",
         "<chunk>.residuals.pt",
+        axes=("embedding of the chunk", "byte"),
     ),
     _file(
         "index",
@@ -382,6 +429,7 @@ CATALOGUE: tuple[Artifact, ...] = (
         ("doclens",),
         "number of embeddings per passage",
         "doclens.<chunk>.json",
+        axes=("passage of the chunk",),
     ),
     _file(
         "index",
@@ -389,6 +437,7 @@ CATALOGUE: tuple[Artifact, ...] = (
         ("doclens",),
         "first passage, passages, embeddings and first embedding of a chunk",
         "<chunk>.metadata.json",
+        axes=("number of the chunk",),
     ),
     # The inverted file: from centroids to passages.
     _made(
@@ -397,6 +446,7 @@ CATALOGUE: tuple[Artifact, ...] = (
         ("codes",),
         "codes of all chunks in a row",
         f"{_INDEXER}._build_ivf",
+        axes=("embedding",),
     ),
     _made(
         "ivf",
@@ -404,6 +454,7 @@ CATALOGUE: tuple[Artifact, ...] = (
         ("codes_before_sort",),
         "the codes sorted",
         f"{_INDEXER}._build_ivf",
+        axes=("place in the sort",),
     ),
     _made(
         "ivf",
@@ -412,6 +463,7 @@ CATALOGUE: tuple[Artifact, ...] = (
         "embedding of each sorted code; the sort is not stable, so equal codes may swap",
         f"{_INDEXER}._build_ivf",
         order="per_key:codes_sorted_values",
+        axes=("place in the sort",),
     ),
     _made(
         "ivf",
@@ -419,6 +471,7 @@ CATALOGUE: tuple[Artifact, ...] = (
         ("codes_sorted_values", "codes_sorted_indices", "doclens"),
         "number of passages per centroid",
         "optimize_ivf",
+        axes=("centroid",),
     ),
     _made(
         "ivf",
@@ -427,6 +480,7 @@ CATALOGUE: tuple[Artifact, ...] = (
         "passages of each centroid, list after list, padded with zeros",
         "optimize_ivf",
         order="per_list:ivf_lengths",
+        axes=("place in the lists",),
     ),
     _file(
         "ivf",
@@ -434,6 +488,7 @@ CATALOGUE: tuple[Artifact, ...] = (
         ("ivf_lengths",),
         "number of passages per centroid",
         "ivf.pid.pt",
+        axes=("centroid",),
     ),
     _file(
         "ivf",
@@ -442,6 +497,7 @@ CATALOGUE: tuple[Artifact, ...] = (
         "passages of each centroid",
         "ivf.pid.pt",
         order="per_list:index_ivf_lengths",
+        axes=("place in the lists",),
     ),
 )
 

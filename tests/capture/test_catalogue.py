@@ -8,6 +8,7 @@ import pytest
 from matrix_capture.catalogue import BY_NAME, CATALOGUE, POSITION, Artifact
 
 STAGES = ("probe", "encode", "kmeans", "codec", "index", "ivf", "search", "train")
+SINGLE = ("num_passages", "avg_residual", "index_avg_residual")
 RULES = ("none", "elements", "rows", "per_key", "per_list")
 
 
@@ -78,6 +79,19 @@ def undescribed(table: Iterable[Artifact]) -> list[str]:
     return [a.name for a in table if not a.meaning.strip() or not a.source.strip()]
 
 
+def odd_axes(table: Iterable[Artifact]) -> list[str]:
+    """Axes that a word cannot be made of; and a single value is a number that needs none."""
+    faults = []
+    for artifact in table:
+        if not all(re.fullmatch(r"[a-z]+( [a-z -]*[a-z])?", axis) for axis in artifact.axes[:1]):
+            faults.append(f"{artifact.name}: {artifact.axes}")
+        if not all(re.fullmatch(r"[a-z]*", axis) for axis in artifact.axes[1:]):
+            faults.append(f"{artifact.name}: {artifact.axes}")
+        if not artifact.axes and artifact.name not in SINGLE:
+            faults.append(f"{artifact.name}: no axes")
+    return faults
+
+
 Check = Callable[[Iterable[Artifact]], list[str]]
 CHECKS: tuple[Check, ...] = (
     repeated_names,
@@ -89,6 +103,7 @@ CHECKS: tuple[Check, ...] = (
     odd_kinds,
     repeated_parents,
     undescribed,
+    odd_axes,
 )
 
 
@@ -125,6 +140,10 @@ def faulty(name: str, /, **changes: str | tuple[str, ...]) -> tuple[Artifact, ..
         (odd_kinds, faulty("index_ivf", parents=()), ["index_ivf"]),
         (repeated_parents, faulty("codes", parents=("embs", "embs")), ["codes"]),
         (undescribed, faulty("codes", meaning=" "), ["codes"]),
+        (odd_axes, faulty("codes", axes=()), ["codes: no axes"]),
+        (odd_axes, faulty("codes", axes=("",)), ["codes: ('',)"]),
+        (odd_axes, faulty("codes", axes=("Row",)), ["codes: ('Row',)"]),
+        (odd_axes, faulty("codes", axes=("row", "of it ")), ["codes: ('row', 'of it ')"]),
     ],
 )
 def test_the_checks_see_a_fault(
