@@ -99,7 +99,8 @@ class Cascade:
 def cascade(a: Capture, b: Capture, store: ValueStore) -> Cascade:
     """Follow the differences of two captures from floats to codes, residuals and lists.
 
-    Of the values that are compared only those of one chunk are in memory at a time.
+    Floats are in memory for one chunk at a time, and of all chunks no more than the codes and a few
+    figures for each embedding and each flip.
     """
     both = _Both(a, b, store)
     parts: dict[str, Any] = {}
@@ -151,7 +152,8 @@ def _code_flips(both: "_Both") -> Flips:
 
 def _bucket_flips(both: "_Both") -> Flips:
     """Which residuals changed bucket: the margin is the distance to the cutoff between the two."""
-    cutoffs_a, cutoffs_b = (c.astype(np.float64) for c in both.flat("index_bucket_cutoffs", "disk"))
+    name = "index_bucket_cutoffs"
+    cutoffs_a, cutoffs_b = (_finite(side, name) for side in both.flat(name, "disk"))
     _expect(
         cutoffs_a.size == cutoffs_b.size and cutoffs_a.size + 1 in (2, 4, 16, 256),
         f"{cutoffs_a.size} and {cutoffs_b.size} cutoffs are not those of 1, 2, 4 or 8 bits",

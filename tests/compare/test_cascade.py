@@ -320,6 +320,7 @@ NAN = np.full((6, 8), np.nan, dtype=np.float32)
         (put_instead("index_centroids", NAN[:3]), "codes", "NaN or infinity in index_centroids"),
         (put_instead("embs", NAN), "codes", "NaN or infinity in embs"),
         (put_instead("raw_residuals", NAN), "buckets", "NaN or infinity in raw_residuals"),
+        (put_instead("index_bucket_cutoffs", NAN[0, :3]), "buckets", "NaN or infinity in index_b"),
         (put_instead("index_bucket_cutoffs", [0, 1]), "buckets", "15 and 2 cutoffs are not"),
     ],
 )
