@@ -1,4 +1,4 @@
-"""`matrix.toml`: the releases, lanes and tolerance profiles the matrix is made of."""
+"""`matrix.toml`: the releases, lanes, tolerance profiles and policy the matrix is made of."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -34,12 +34,27 @@ class Tolerance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     rtol: Bound
 
 
+class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What verdicts mean where one of the patterns `artifacts` matches an artifact's name.
+
+    `failure` and `alert` name verdicts, which compare knows and checks; the others are a pass.
+    """
+
+    artifacts: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
+    failure: tuple[str, ...] = ()
+    alert: tuple[str, ...] = ()
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The whole file; `profiles` maps a profile's name to a tolerance per dtype or `other`."""
+    """The whole file; `profiles` maps a profile's name to a tolerance per dtype or `other`.
+
+    `policy` are rules in order: the first that matches an artifact decides.
+    """
 
     releases: Annotated[tuple[Release, ...], msgspec.Meta(min_length=1)]
     lanes: dict[str, Lane]
     profiles: dict[str, dict[str, Tolerance]]
+    policy: tuple[Rule, ...] = ()
 
     def lane(self, name: str) -> Lane:
         """The lane of that name; an option suffix `+xxxxxxxx` is not part of it.

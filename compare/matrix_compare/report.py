@@ -1,32 +1,168 @@
-"""What a person reads in the terminal: one sentence and one table per pair of releases."""
+"""What is told of a pair of captures: one object, from which every output is written.
 
+Its strings are plain: what a terminal or a parser might obey instead of showing is spelled out.
+"""
+
+import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+import msgspec
 
-from matrix_capture.catalogue import BY_NAME
 from matrix_capture.schema import Capture, Record
+from matrix_capture.settings import Settings
+from matrix_compare.comparable import Difference, environment_difference
+from matrix_compare.policy import COMPARED, Level, Policy, read_policy, worst_level
 from matrix_compare.schema import NO_VALUES, Verdict, in_layers, layer_of, layer_spans
 from matrix_compare.verdict import NOT_FINITE
 
+SCHEMA_VERSION = 1
+"""Of the JSON form of a report."""
+
 Row = Mapping[str, Any]
-Dtypes = Mapping[tuple[str, str, str], str]
+Quote = Callable[[str], str]
 
-_WIDE = 110
-"""Columns from which there is room for the artifacts' descriptions."""
 
-_SECTIONS = {
-    "final": "Final artifacts",
-    "intermediate": "Intermediate artifacts",
-    "probe": "Probes",
-}
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Line:
+    """One verdict row with its level; figures are those of the verdict file, None if not known.
+
+    `violations` counts per profile the elements outside of it.
+    """
+
+    artifact: str
+    part: str
+    scope: str
+    kind: str
+    dtype: str
+    verdict: Verdict
+    level: Level
+    role: str
+    reason: str
+    profile: str
+    profiles: tuple[str, ...]
+    max_abs: float | None
+    mean_abs: float | None
+    max_rel: float | None
+    equal_fraction: float | None
+    rtol_needed: float | None
+    p50_ulp: float | None
+    p99_ulp: float | None
+    max_ulp: int | None
+    ulp_histogram: tuple[int, ...]
+    violations: dict[str, int]
+    first_at: str
+    largest_at: str
+
+    @property
+    def unsized(self) -> bool:
+        """Whether this differs and nobody knows how far."""
+        return self.verdict is Verdict.DIFFERS and self.reason == NO_VALUES
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Start:
+    """An artifact in which a difference starts, and the layers of the encoder where it does."""
+
+    artifact: str
+    layers: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Summary:
+    """A pair in numbers: `counts` has every verdict and adds up to the rows.
+
+    `unsized` of those that differ do so by an unknown amount. Where nobody knows how far any of the
+    `starts` moves, `measured` is the first artifact behind them that was measured, else empty.
+    """
+
+    counts: dict[Verdict, int]
+    unsized: int
+    starts: tuple[Start, ...]
+    measured: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Report:
+    """All that is told of one pair.
+
+    `level` is that of the worst line, a failure where nothing was compared and no pass where a
+    capture did not pass its own controls (`doubts`). `cascade` holds plain values.
+    """
+
+    lane: str
+    a: str
+    b: str
+    sentence: str
+    level: Level
+    levels: dict[Level, int]
+    summary: Summary
+    profiles: tuple[str, ...]
+    lines: tuple[Line, ...]
+    doubts: tuple[str, ...]
+    environment: tuple[Difference, ...]
+    cascade: dict[str, Any] | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Group:
+    """The lines of one artifact that agree in dtype, verdict and profiles."""
+
+    label: str
+    lines: tuple[Line, ...]
+
+    @property
+    def first(self) -> Line:
+        """One of them, for what they agree in."""
+        return self.lines[0]
+
+    @property
+    def matters(self) -> bool:
+        """Whether all that is known is told where there is little room: what starts or fails."""
+        return any(line.role == "origin" or line.level is Level.FAILURE for line in self.lines)
+
+
+def build(
+    a: Capture, b: Capture, rows: Sequence[Row], settings: Settings, cascade: Any = None
+) -> Report:
+    """The report of a pair; `rows` are its verdict rows.
+
+    Raises:
+        MatrixError: the policy of `matrix.toml` does not hold what it should.
+    """
+    policy = read_policy(settings)
+    dtypes = _dtypes(a) | _dtypes(b)
+    profiles = tuple(settings.profiles)
+    lines = tuple(_line(row, policy, dtypes, profiles) for row in rows)
+    doubts = (*_doubts(a.record), *_doubts(b.record))
+    counts = Counter(line.level for line in lines)
+    return Report(
+        lane=plain(a.record.lane),
+        a=plain(a.record.torch),
+        b=plain(b.record.torch),
+        sentence=sentence(a.record.torch, b.record.torch, rows),
+        level=worst_level([policy.judge_all(rows), Level.ALERT if doubts else Level.PASS]),
+        levels={level: counts[level] for level in Level},
+        summary=_summary(rows),
+        profiles=tuple(map(plain, profiles)),
+        lines=lines,
+        doubts=doubts,
+        environment=tuple(
+            msgspec.convert(_plainly(msgspec.to_builtins(difference)), Difference)
+            for difference in environment_difference(a.record, b.record)
+        ),
+        cascade=None if cascade is None else _plainly(msgspec.to_builtins(cascade)),
+    )
+
+
+def json_of(reports: Sequence[Report]) -> bytes:
+    """The reports as JSON, with the level of the worst."""
+    level = worst_level(report.level for report in reports)
+    content = {"schema_version": SCHEMA_VERSION, "level": level, "reports": reports}
+    return msgspec.json.format(msgspec.json.encode(content)) + b"\n"
 
 
 def plain(text: str) -> str:
@@ -40,39 +176,125 @@ def sentence(a: str, b: str, rows: Sequence[Row]) -> str:
     The counts add up to the number of rows. Where nobody knows how far the start moves, the first
     artifact behind it that was measured is named too.
     """
-    counts = Counter(row["verdict"] for row in rows)
-    unsized = sum(_unsized(row) for row in rows)
-    told = [_counted(verdict, counts[verdict], unsized) for verdict in _TOLD if counts[verdict]]
-    text = f"{a}...{b}: {', '.join(told) or 'nothing to compare'}"
-    starts = [row for row in rows if row["role"] == "origin"]
-    # A probe that moves with the pipeline shows the cause again; it is not where that starts.
-    starts = [row for row in starts if row["kind"] != "probe"] or starts
-    if not starts:
-        return plain(text)
-    text += f"; starts at {_listed(_whereabouts(starts))}"
-    measured = (
-        row["artifact"]
-        for row in rows
-        if row["kind"] != "probe" and row["max_abs"] is not None and row["role"] == "propagated"
-    )
-    if all(map(_unsized, starts)) and (first := next(measured, "")):
-        text += f", measured from {first} on"
-    return plain(text)
+    return plain(f"{a}...{b}: {phrase(_summary(rows))}")
 
 
-def print_pair(
-    console: Console, a: Capture, b: Capture, rows: Sequence[Row], profiles: Sequence[str]
-) -> None:
-    """Print the sentence, the table and the reasons of one pair; `rows` are its verdict rows."""
-    console.print(
-        Text(sentence(a.record.torch, b.record.torch, rows), style="bold"), soft_wrap=True
-    )
-    if not rows:
+def phrase(summary: Summary, quote: Quote = str) -> str:
+    """A summary in words; `quote` is applied to whatever a capture named."""
+    counts = summary.counts
+    told = [_counted(verdict, counts[verdict], summary.unsized) for verdict in _TOLD]
+    text = ", ".join(filter(None, told)) or "nothing to compare"
+    if summary.starts:
+        text += f"; starts at {listed([_whereabouts(s, quote) for s in summary.starts])}"
+    if summary.measured:
+        text += f", measured from {quote(summary.measured)} on"
+    return text
+
+
+def grounds(report: Report, quote: Quote = str) -> Iterator[tuple[Level, str]]:
+    """Which artifacts make the level what it is, the worst first; nothing where all is a pass."""
+    if not any(line.verdict in COMPARED for line in report.lines):
+        yield Level.FAILURE, "nothing was compared"
+    # A probe is named last: it tells of the cause, not of the index.
+    lines = sorted(report.lines, key=lambda line: line.kind == "probe")
+    for level in (Level.FAILURE, Level.ALERT):
+        names = [line.artifact for line in lines if line.level is level]
+        if names:
+            unique = [quote(name) for name in dict.fromkeys(names)]
+            rows = f"{len(names)} row{'s' if len(names) > 1 else ''}"
+            yield level, f"{rows} ({listed(unique)})"
+
+
+def grouped(lines: Sequence[Line]) -> Iterator[Group]:
+    """Lines that agree in artifact, dtype, verdict and profiles as one; all lines are in one."""
+    for name, members in groupby(lines, key=lambda line: line.artifact):
+        whole = list(members)
+        alike: dict[tuple[Any, ...], list[Line]] = {}
+        for line in whole:
+            alike.setdefault((line.verdict, line.profiles, line.dtype), []).append(line)
+        for found in alike.values():
+            if len(found) > 1:
+                layers = [layer_of(name, line.part) for line in found]
+                known = [layer for layer in layers if layer is not None]
+                # Which layers agree matters only where others do not.
+                which = layer_spans(known) if layers == known and len(alike) > 1 else ""
+                label = f"{name} {which} x{len(found)}" if which else f"{name} x{len(found)}"
+            else:
+                scope = found[0].scope if len(whole) > 1 else ""
+                label = " ".join(filter(None, (name, found[0].part, scope)))
+            yield Group(label=label, lines=tuple(found))
+
+
+def largest(group: Group) -> str:
+    """The largest difference of a group; empty where there is none to tell."""
+    if _not_finite(group):
+        return "not finite"
+    if all(line.unsized for line in group.lines):
+        return "not kept"
+    found = [line.max_abs for line in group.lines if line.max_abs is not None]
+    return f"{max(found):.3g}" if found else ""
+
+
+def ulps(group: Group) -> str:
+    """Within how many ULPs 99% and all of the elements lie; empty where it is not known."""
+    within = _within(group)
+    return f"{within['99%']} / {within['all']}" if within["all"] else ""
+
+
+def place(group: Group, quote: Quote = str) -> str:
+    """Where the largest difference of a group lies; empty where it is not known."""
+    line = _extreme(group)
+    if line is None or not line.largest_at:
+        return ""
+    # A group of many says in which of its members.
+    member = [line.part, line.scope] if len(group.lines) > 1 else []
+    return f"largest at {quote(', '.join(filter(None, [*member, line.largest_at])))}"
+
+
+def places(group: Group, quote: Quote = str) -> Iterator[str]:
+    """All that is known of where a group differs, and how the differences spread."""
+    if any(line.role == "origin" for line in group.lines):
+        yield "a difference starts here"
+    if at := place(group, quote):
+        yield at
+    line = _extreme(group)
+    if line is None:
         return
-    console.print(_table(rows, profiles, _dtypes(a) | _dtypes(b), described=console.width >= _WIDE))
-    for note in (*_notes(rows), *_doubts(a.record), *_doubts(b.record)):
-        console.print(Text(note))
-    console.print()
+    if line.first_at and line.first_at != line.largest_at:
+        yield f"first at {quote(line.first_at)}"
+    if told := [f"{share} within {count}" for share, count in _within(group).items() if count]:
+        yield f"ULPs: {', '.join(told)}"
+    outside = {quote(name): count for name, count in line.violations.items() if count}
+    if told := [f"{count:,} outside {name}" for name, count in outside.items()]:
+        yield f"elements: {', '.join(told)}"
+
+
+def reasons(report: Report, quote: Quote = str) -> Iterator[tuple[Verdict, str]]:
+    """Why lines are what they are, each reason once, with the artifacts it holds for."""
+    found: dict[tuple[Verdict, str], dict[str, None]] = {}
+    for line in report.lines:
+        if line.reason:
+            found.setdefault((line.verdict, line.reason), {})[line.artifact] = None
+    for (verdict, reason), names in found.items():
+        more = ", so nobody knows how far they are apart" if reason == NO_VALUES else ""
+        yield verdict, f"{quote(reason)}{more} ({listed([quote(name) for name in names])})"
+
+
+def facts(report: Report) -> Iterator[tuple[str, str]]:
+    """The parts of the cascade, each with its figures in words."""
+    for name, part in (report.cascade or {}).items():
+        if name not in {"a", "b"}:
+            yield name.replace("_", " "), _figures(part)
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first three names and how many more there are."""
+    if not names:
+        return "not named"
+    shown = list(names[:3])
+    if len(names) > len(shown):
+        shown.append(f"{len(names) - len(shown)} more")
+    return " and ".join(filter(None, (", ".join(shown[:-1]), shown[-1])))
 
 
 # The order of the counts: from what is quiet to what was never judged.
@@ -89,100 +311,64 @@ _TOLD = (
 )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Line:
-    """One line of the table: the rows of an artifact that agree in dtype, verdict and profiles."""
-
-    label: str
-    dtype: str
-    rows: tuple[Row, ...]
-
-
-def _table(
-    rows: Sequence[Row], profiles: Sequence[str], dtypes: Dtypes, *, described: bool
-) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, expand=described)
-    table.add_column("artifact", overflow="fold", min_width=22, ratio=3 if described else None)
-    if described:
-        table.add_column("description", ratio=4)
-    table.add_column("dtype", overflow="fold")
-    table.add_column("equal", no_wrap=True)
-    for name in profiles:
-        table.add_column(Text(plain(name)))
-    table.add_column("largest\ndifference", justify="right", no_wrap=True)
-    for kind, title in _SECTIONS.items():
-        lines = list(_lines([row for row in rows if row["kind"] == kind], dtypes))
-        if lines:
-            table.add_section()
-            table.add_row(Text(title, style="bold"))
-        for line in lines:
-            first = line.rows[0]
-            verdict = Verdict(first["verdict"])
-            meaning = BY_NAME[first["artifact"]].meaning if first["artifact"] in BY_NAME else ""
-            table.add_row(
-                Text(line.label),
-                *([Text(meaning)] if described else []),
-                Text(line.dtype),
-                Text(f"{verdict.glyph} {verdict.value.replace('_', ' ')}"),
-                *(Text(_passes(first, name)) for name in profiles),
-                Text(_largest(line)),
-                style="dim" if verdict is Verdict.IDENTICAL else "",
-            )
-    return table
+def _line(
+    row: Row,
+    policy: Policy,
+    dtypes: Mapping[tuple[str, str, str], str],
+    profiles: Sequence[str],
+) -> Line:
+    name, part, scope = row["artifact"], row["part"], row["scope"]
+    violations = row.get("violations") or ()
+    return Line(
+        artifact=plain(name),
+        part=plain(part),
+        scope=plain(scope),
+        kind=row["kind"],
+        dtype=plain(dtypes.get((name, part, scope), "")),
+        verdict=Verdict(row["verdict"]),
+        level=policy.judge(row),
+        role=row["role"],
+        reason=plain(row["reason"]),
+        profile=plain(row["profile"]),
+        profiles=tuple(map(plain, row["profiles"])),
+        ulp_histogram=tuple(row.get("ulp_histogram") or ()),
+        violations=dict(zip(map(plain, profiles), violations, strict=False)),
+        first_at=plain(row.get("first_at") or ""),
+        largest_at=plain(row.get("largest_at") or ""),
+        **{figure: row.get(figure) for figure in _FIGURES},
+    )
 
 
-def _lines(rows: Sequence[Row], dtypes: Dtypes) -> Iterator[_Line]:
-    for name, group in groupby(rows, key=lambda row: row["artifact"]):
-        whole = list(group)
-        alike: dict[tuple[Any, ...], list[Row]] = {}
-        for row in whole:
-            dtype = dtypes.get((row["artifact"], row["part"], row["scope"]), "")
-            alike.setdefault((row["verdict"], *row["profiles"], dtype), []).append(row)
-        for (*_, dtype), members in alike.items():
-            if len(members) > 1:
-                layers = [layer_of(name, row["part"]) for row in members]
-                known = [layer for layer in layers if layer is not None]
-                # Which layers agree matters only where others do not.
-                which = layer_spans(known) if layers == known and len(alike) > 1 else ""
-                label = f"{name} {which} x{len(members)}" if which else f"{name} x{len(members)}"
-            else:
-                only = members[0]
-                scope = only["scope"] if len(whole) > 1 else ""
-                label = " ".join(filter(None, (name, only["part"], scope)))
-            yield _Line(label=plain(label), dtype=plain(dtype), rows=tuple(members))
+_FIGURES = (
+    *("max_abs", "mean_abs", "max_rel", "equal_fraction", "rtol_needed"),
+    *("p50_ulp", "p99_ulp", "max_ulp"),
+)
 
 
-def _passes(row: Row, profile: str) -> str:
-    """Whether a row passes a profile; empty where nothing was measured element by element."""
-    if row["verdict"] == Verdict.IDENTICAL:
-        return "= pass"
-    if row["verdict"] == Verdict.CLOSE or row["max_abs"] is not None:
-        return "≈ pass" if profile in row["profiles"] else "≠ fail"
-    return ""
-
-
-def _largest(line: _Line) -> str:
-    if any(NOT_FINITE in row["reason"] for row in line.rows):
-        return "not finite"
-    if all(map(_unsized, line.rows)):
-        return "not kept"
-    found = [row["max_abs"] for row in line.rows if row["max_abs"] is not None]
-    return f"{max(found):.3g}" if found else ""
-
-
-def _notes(rows: Sequence[Row]) -> Iterator[str]:
-    """Why the rows are what they are, each reason once, with the artifacts it holds for."""
-    reasons: dict[tuple[str, str], list[str]] = {}
-    for row in rows:
-        if row["reason"] and row["verdict"] != Verdict.REORDERED:
-            names = reasons.setdefault((row["verdict"], row["reason"]), [])
-            if row["artifact"] not in names:
-                names.append(row["artifact"])
-    for (value, reason), names in reasons.items():
-        verdict = Verdict(value)
-        word = verdict.value.replace("_", " ")
-        more = ", so nobody knows how far they are apart" if reason == NO_VALUES else ""
-        yield plain(f"{verdict.glyph} {word}: {reason}{more} ({_listed(names)})")
+def _summary(rows: Sequence[Row]) -> Summary:
+    counts = Counter(row["verdict"] for row in rows)
+    starts = [row for row in rows if row["role"] == "origin"]
+    # A probe that moves with the pipeline shows the cause again; it is not where that starts.
+    starts = [row for row in starts if row["kind"] != "probe"] or starts
+    behind = (
+        row["artifact"]
+        for row in rows
+        if row["kind"] != "probe" and row["max_abs"] is not None and row["role"] == "propagated"
+    )
+    layers: dict[str, set[int]] = {}
+    for row in starts:
+        found = layers.setdefault(row["artifact"], set())
+        if (layer := layer_of(row["artifact"], row["part"])) is not None:
+            found.add(layer)
+    return Summary(
+        counts={verdict: counts[verdict.value] for verdict in _TOLD},
+        unsized=sum(_unsized(row) for row in rows),
+        starts=tuple(
+            Start(artifact=plain(name), layers=tuple(sorted(found)))
+            for name, found in layers.items()
+        ),
+        measured=plain(next(behind, "")) if starts and all(map(_unsized, starts)) else "",
+    )
 
 
 def _doubts(record: Record) -> Iterator[str]:
@@ -191,30 +377,26 @@ def _doubts(record: Record) -> Iterator[str]:
     if control and not control.identical:
         count = f"{control.unstable_tensors} of {control.tensors} tensors"
         yield plain(
-            f"! torch {record.torch}: {count} differ between two runs of one environment "
-            f"({_listed(control.unstable)})"
+            f"torch {record.torch}: {count} differ between two runs of one environment "
+            f"({listed(control.unstable)})"
         )
     if observer and not observer.identical:
-        names = _listed(observer.differing)
-        yield plain(f"! torch {record.torch}: watching changes the index ({names})")
+        names = listed(observer.differing)
+        yield plain(f"torch {record.torch}: watching changes the index ({names})")
 
 
 def _unsized(row: Row) -> bool:
-    """Whether a row differs and nobody knows how far."""
     return bool(row["verdict"] == Verdict.DIFFERS and row["reason"] == NO_VALUES)
 
 
-def _whereabouts(rows: Sequence[Row]) -> list[str]:
-    """The artifacts of some rows, each with the layers of the encoder that it lies in."""
-    layers: dict[str, set[int]] = {}
-    for row in rows:
-        found = layers.setdefault(row["artifact"], set())
-        if (layer := layer_of(row["artifact"], row["part"])) is not None:
-            found.add(layer)
-    return [f"{name} in {in_layers(found)}" if found else name for name, found in layers.items()]
+def _whereabouts(start: Start, quote: Quote) -> str:
+    name = quote(start.artifact)
+    return f"{name} in {in_layers(start.layers)}" if start.layers else name
 
 
 def _counted(verdict: Verdict, count: int, unsized: int) -> str:
+    if not count:
+        return ""
     word = verdict.value.replace("_", " ")
     if verdict is not Verdict.DIFFERS:
         return f"{count} {word}"
@@ -222,13 +404,59 @@ def _counted(verdict: Verdict, count: int, unsized: int) -> str:
     return f"{count} {'differ' if count > 1 else word}{known}"
 
 
-def _listed(names: Sequence[str]) -> str:
-    if not names:
-        return "not named"
-    shown = list(names[:3])
-    if len(names) > len(shown):
-        shown.append(f"{len(names) - len(shown)} more")
-    return " and ".join(filter(None, (", ".join(shown[:-1]), shown[-1])))
+def _plainly(value: Any) -> Any:
+    """Plain values with plain strings at any depth."""
+    if isinstance(value, str):
+        return plain(value)
+    if isinstance(value, dict):
+        return {plain(str(name)): _plainly(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plainly(inner) for inner in value]
+    return value
+
+
+def _figures(value: Any) -> str:
+    if isinstance(value, dict):
+        told = {name.replace("_", " "): inner for name, inner in value.items() if inner is not None}
+        return ", ".join(f"{name} {_inner(inner)}" for name, inner in told.items())
+    if isinstance(value, list):
+        return " and ".join(map(_figures, value))
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _inner(value: Any) -> str:
+    return f"({_figures(value)})" if isinstance(value, dict) else _figures(value)
+
+
+def _within(group: Group) -> dict[str, str]:
+    """The ULPs that shares of the elements lie within, in words; empty where not known."""
+    # Elements without a distance lie within none, but the figures leave them out.
+    lines = () if _not_finite(group) else group.lines
+    figures: dict[str, list[float | None]] = {
+        "half": [line.p50_ulp for line in lines],
+        "99%": [line.p99_ulp for line in lines],
+        "all": [line.max_ulp for line in lines],
+    }
+    known = {share: [f for f in found if f is not None] for share, found in figures.items()}
+    return {share: _short(max(found)) if found else "" for share, found in known.items()}
+
+
+def _short(count: float) -> str:
+    if count < 1_000_000:
+        return f"{count:,.0f}"
+    return re.sub(r"e\+0*", "e", f"{count:.1e}")
+
+
+def _not_finite(group: Group) -> bool:
+    return any(NOT_FINITE in line.reason for line in group.lines)
+
+
+def _extreme(group: Group) -> Line | None:
+    """The line with the largest difference, None where no difference is known."""
+    measured = [line for line in group.lines if line.max_abs is not None]
+    return max(measured, key=lambda line: line.max_abs or 0.0, default=None)
 
 
 def _dtypes(capture: Capture) -> dict[tuple[str, str, str], str]:
@@ -236,3 +464,11 @@ def _dtypes(capture: Capture) -> dict[tuple[str, str, str], str]:
         capture.rows.column(name).to_pylist() for name in ("artifact", "part", "scope", "dtype")
     ]
     return {(name, part, scope): dtype for name, part, scope, dtype in zip(*columns, strict=True)}
+
+
+def print_pair(console: Any, a: Capture, b: Capture, rows: Sequence[Row], _: Any) -> None:
+    """Until the command line calls `terminal.print_report`."""
+    from matrix_capture.settings import read_settings  # noqa: PLC0415
+    from matrix_compare.terminal import print_report  # noqa: PLC0415
+
+    print_report(console, build(a, b, rows, read_settings()))

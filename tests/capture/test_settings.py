@@ -80,6 +80,13 @@ def test_the_tolerances_are_those_of_the_design(shipped: Settings) -> None:
     assert list(found)[:2] == ["default", "bitsandbytes"]
 
 
+def test_the_policy_holds_the_finished_index_to_more_than_the_rest(shipped: Settings) -> None:
+    index, rest = shipped.policy
+    assert (index.artifacts, rest.artifacts) == (("index_*",), ("*",))
+    assert "differs" in index.failure
+    assert not rest.failure
+
+
 # Looking things up.
 
 
@@ -151,6 +158,14 @@ def test_the_nearest_may_lie_above_but_below_when_even(name: str, nearest: str) 
 def test_a_small_file_is_enough(tmp_path: Path) -> None:
     settings = read_settings(write(tmp_path, GOOD))
     assert settings.releases == ("2.4.1", "2.5.0", "2.10.0")
+    assert settings.policy == ()
+
+
+def test_rules_of_the_policy_keep_their_order(tmp_path: Path) -> None:
+    rules = '[[policy]]\nartifacts = ["b", "a"]\nalert = ["close"]\n[[policy]]\nartifacts = ["*"]\n'
+    settings = read_settings(write(tmp_path, f"{GOOD}\n{rules}"))
+    assert [rule.artifacts for rule in settings.policy] == [("b", "a"), ("*",)]
+    assert [rule.alert for rule in settings.policy] == [("close",), ()]
 
 
 FAULTS: dict[str, tuple[Callable[[str], str], str]] = {
@@ -185,6 +200,18 @@ FAULTS: dict[str, tuple[Callable[[str], str], str]] = {
     "python as a number": (lambda text: text.replace('"3.11"', "3.11"), r"`str`.*python"),
     "negative tolerance": (lambda text: text.replace("1e-8", "-1e-8"), ">= 0.*atol"),
     "no number": (lambda text: text.replace("1e-8", "nan"), ">= 0.*atol"),
+    "a rule for nothing": (
+        lambda text: text + "\n[[policy]]\nartifacts = []\n",
+        r"length >= 1.*policy\[0\]\.artifacts",
+    ),
+    "a rule without artifacts": (
+        lambda text: text + '\n[[policy]]\nalert = ["close"]\n',
+        r"`artifacts`.*policy\[0\]",
+    ),
+    "unknown field in a rule": (
+        lambda text: text + '\n[[policy]]\nartifacts = ["*"]\nfailures = []\n',
+        r"unknown field `failures`.*policy",
+    ),
     "tolerance as text": (lambda text: text.replace("1e-8", '"1e-8"'), "`float`.*atol"),
 }
 

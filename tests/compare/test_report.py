@@ -1,45 +1,27 @@
-import io
+import json
 import re
-from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pytest
-from rich.console import Console
+from hypothesis import given
+from hypothesis import strategies as st
 
-from matrix_capture.schema import Control, Observer, StageStatus
-from matrix_capture.settings import Settings
-from matrix_capture.values import ValueStore
-from matrix_compare.gauge import Gauge
-from matrix_compare.pairs import compare
-from matrix_compare.report import plain, print_pair, sentence
-from matrix_compare.tolerance import read_profiles
-from tests.compare.conftest import Maker, Put, capture_of, pipeline_puts, status_of
-
-EN_DASH = "\N{EN DASH}"
-EMBS = np.linspace(-1, 1, 12).astype(np.float16).reshape(3, 4)
-
-
-@pytest.fixture
-def show(make: Maker, settings: Settings, store: ValueStore) -> Any:
-    def show(
-        a: Sequence[Put], b: Sequence[Put], width: int = 120, color: bool = False, **right: Any
-    ) -> str:
-        for torch, puts, record in (("2.7.1", a, {}), ("2.8.0", b, right)):
-            make(torch, puts, **record)
-        before, after = capture_of("2.7.1", a), capture_of("2.8.0", b, **right)
-        rows = compare([before, after], Gauge(store, read_profiles(settings))).of("2.7.1", "2.8.0")
-        out = io.StringIO()
-        console = Console(file=out, width=width, highlight=False, force_terminal=color)
-        print_pair(console, before, after, rows, tuple(settings.profiles))
-        return out.getvalue()
-
-    return show
-
-
-def line(text: str, start: str) -> list[str]:
-    (found,) = (line for line in text.splitlines() if line.startswith(f" {start}"))
-    return found.split()
+from matrix_capture.schema import Control, Observer
+from matrix_compare.policy import Level
+from matrix_compare.report import (
+    Report,
+    build,
+    facts,
+    grounds,
+    grouped,
+    json_of,
+    plain,
+    sentence,
+    ulps,
+)
+from matrix_compare.schema import Verdict
+from tests.compare.conftest import Put, capture_of
+from tests.compare.reports import SETTINGS, report_of, reports, verdict_row
 
 
 def cell(artifact: str = "embs", verdict: str = "close", **changes: Any) -> dict[str, Any]:
@@ -112,95 +94,6 @@ def test_sentence(rows: list[dict[str, Any]], expected: str) -> None:
     assert sentence("a", "b", rows) == expected
 
 
-@pytest.mark.parametrize("width", [80, 120])
-def test_table(show: Any, width: int) -> None:
-    changed = pipeline_puts(
-        EMBS + np.float16(0.0001), codes=np.array([2, 0, 1, 0, 2, 6], dtype=np.int32)
-    )
-    text = show(pipeline_puts(EMBS), changed, width)
-    assert text.startswith("2.7.1...2.8.0: 6 identical, 1 close, 1 differs; starts at embs\n")
-    assert all(len(row) <= width for row in text.splitlines())
-    assert line(text, "weights")[:2] == ["weights", "x3"]
-    assert line(text, "weights")[-6:] == ["=", "identical", "=", "pass", "=", "pass"]
-    assert line(text, "embs")[-8:-1] == ["float16", "≈", "close", "≠", "fail", "≈", "pass"]
-    assert line(text, "codes ")[-7:] == ["≠", "differs", "≠", "fail", "≠", "fail", "5"]
-    assert ("token embeddings of a chunk" in text) == (width == 120)
-    assert "≠ differs: outside every profile (codes)" in text
-
-
-def test_sections_come_in_order_and_only_if_they_hold_something(show: Any) -> None:
-    names = ["probe_matmul", "embs", "index_codes"]
-    puts = [Put(artifact=name, value=[1, 2]) for name in names]
-    text = show(puts, puts)
-    titles = ["Final artifacts", "index_codes", "Intermediate artifacts", "embs", "Probes"]
-    places = [text.index(title) for title in titles]
-    assert places == sorted(places)
-    assert "Probes" not in show(puts[1:], puts[1:])
-
-
-def test_only_parts_that_agree_are_folded(show: Any) -> None:
-    a = [Put(artifact="weights", part=f"w{n}", scope="setup", value=[n]) for n in range(5)]
-    b = [*a[:3], Put(artifact="weights", part="w3", scope="setup", value=[9]), a[4]]
-    text = show(a, b)
-    assert line(text, "weights x4")
-    assert line(text, "weights w3 setup")
-
-
-def test_a_difference_without_a_size_is_not_shown_as_zero(show: Any) -> None:
-    broken = EMBS.copy()
-    broken[0, 0] = np.nan
-    text = show([Put(artifact="embs", value=EMBS)], [Put(artifact="embs", value=broken)])
-    assert line(text, "embs")[-2:] == ["not", "finite"]
-
-
-def encoder(*values: float) -> list[Put]:
-    return [
-        Put(artifact="layers", part=f"encoder.layer.{n}", scope=scope, value=value, keep=False)
-        for scope in ("sample", "chunk.0")
-        for n, value in enumerate(values)
-    ]
-
-
-def test_a_difference_that_was_not_measured_fails_no_profile(show: Any) -> None:
-    text = show(encoder(1.0, 1.0, 1.0, 1.0), encoder(1.0, 1.0, 2.0, 2.0))
-    assert "starts at layers in layer 2\n" in text
-    assert line(text, "layers 0-1 x4")[-2:] == ["=", "pass"]
-    assert line(text, "layers 2-3 x4")[-5:] == ["float64", "≠", "differs", "not", "kept"]
-    assert "≠ differs: values not kept, so nobody knows how far they are apart (layers)" in text
-    assert "layers x8" in show(encoder(1.0, 1.0, 1.0, 1.0), encoder(1.0, 1.0, 1.0, 1.0))
-
-
-def test_controls_that_a_capture_did_not_pass_are_told(show: Any) -> None:
-    control = Control(identical=False, tensors=9, unstable=("D sample 0",), unstable_tensors=1)
-    observer = Observer(identical=False, tensors=9, differing=("\x1b[2J", "b", "c", "d"))
-    puts = [Put(artifact="D", value=[1])]
-    text = show(puts, puts, control=control, observer=observer)
-    assert (
-        "! torch 2.8.0: 1 of 9 tensors differ between two runs of one environment (D sample 0)"
-    ) in text
-    assert "! torch 2.8.0: watching changes the index (\\x1b[2J, b, c and 1 more)" in text
-    assert "not named" in show(puts, puts, observer=Observer(identical=False, tensors=9))
-    good = Control(identical=True, tensors=9), Observer(identical=True, tensors=9)
-    assert "!" not in show(puts, puts, control=good[0], observer=good[1])
-
-
-def test_a_release_without_code_for_the_gpu_says_so(show: Any) -> None:
-    reason = "unsupported GPU: NVIDIA H200 is sm_90, this build of torch has code for sm_37"
-    status = status_of() | {
-        "load": StageStatus(state="not_run", message=reason),
-        "index": StageStatus(state="not_run"),
-    }
-    text = show(pipeline_puts(EMBS), [], status=status)
-    assert f"{EN_DASH} not run: 2.8.0 did not run index: {reason}" in " ".join(text.split())
-
-
-def test_reasons_are_told_once(show: Any) -> None:
-    text = show(pipeline_puts(EMBS), [], status=status_of("import"))
-    assert text.count("! failed: 2.8.0 stopped at import: ImportError: no module") == 1
-    text = show([Put(artifact="D", value=1)], [Put(artifact="D", value=1.0)])
-    assert "≠ differs: dtype int64 and float64 (D)" in text
-
-
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -216,15 +109,123 @@ def test_plain_text_is_shown_and_not_obeyed(text: str, expected: str) -> None:
     assert plain(text) == expected
 
 
-def test_hostile_strings_do_nothing(show: Any) -> None:
-    evil = "\x1b[2J[bold]x"
-    puts = [Put(artifact=evil, part=evil, value=[1]), Put(artifact="D", value=[1])]
-    text = show(puts, [], missing={"D": evil, evil: evil})
-    assert "\x1b" not in text
-    assert text.count("\\x1b[2J[bold]x") >= 3
+# The object.
 
 
-def test_without_colour_nothing_is_lost(show: Any) -> None:
-    puts = pipeline_puts(EMBS), pipeline_puts(EMBS * np.float16(2))
-    coloured = show(*puts, color=True)
-    assert re.sub(r"\x1b\[[0-9;]*m", "", coloured) == show(*puts)
+def test_lines_are_the_rows_with_their_levels() -> None:
+    puts = [Put(artifact="index_codes", value=[1, 2], scope="disk")]
+    row = verdict_row("index_codes", "differs", scope="disk", max_abs=2.0, reason="x\ny")
+    report = build(capture_of("2.7.1", puts), capture_of("2.8.0", puts), [row], SETTINGS)
+    (found,) = report.lines
+    assert (found.dtype, found.verdict, found.level) == ("int64", Verdict.DIFFERS, Level.FAILURE)
+    assert (found.max_abs, found.max_ulp, found.reason) == (2.0, None, "x\\ny")
+    assert (report.level, report.levels[Level.FAILURE]) == (Level.FAILURE, 1)
+    assert report.profiles == ("default", "bitsandbytes")
+
+
+def test_a_verdict_file_without_the_newer_columns_will_do() -> None:
+    old = {name: verdict_row()[name] for name in verdict_row() if name not in _NEWER}
+    (found,) = report_of([old]).lines
+    assert (found.p50_ulp, found.ulp_histogram, found.violations) == (None, (), {})
+    assert (found.first_at, found.largest_at) == ("", "")
+
+
+_NEWER = ("p50_ulp", "ulp_histogram", "violations", "first_at", "largest_at")
+
+
+def test_a_capture_that_did_not_pass_its_controls_passes_nothing() -> None:
+    rows = [verdict_row("index_codes")]
+    assert report_of(rows).level is Level.PASS
+    control = Control(identical=False, tensors=9, unstable=("D sample 0",), unstable_tensors=1)
+    report = report_of(rows, control=control)
+    assert report.level is Level.ALERT
+    assert report.doubts == (
+        "torch 2.8.0: 1 of 9 tensors differ between two runs of one environment (D sample 0)",
+    )
+    assert report_of(rows, observer=Observer(identical=False, tensors=9)).level is Level.ALERT
+    good = Control(identical=True, tensors=9), Observer(identical=True, tensors=9)
+    assert report_of(rows, control=good[0], observer=good[1]).level is Level.PASS
+
+
+def test_the_environment_and_the_cascade_are_held_as_plain_text() -> None:
+    record: dict[str, Any] = {"packages": {"torch": "2.8.0", "numpy": "1.26.4", "m\n": "\x1b"}}
+    report = report_of([], **record, cascade={"a": "2.7.1", "codes": "\x00", "n": {"x": (1, 2.5)}})
+    assert [(d.name, d.a, d.b) for d in report.environment] == [
+        ("m\\n", None, "\\x1b"),
+        ("torch", "2.7.1", "2.8.0"),
+    ]
+    assert list(facts(report)) == [("codes", "\\x00"), ("n", "x 1 and 2.5")]
+
+
+def test_grounds_name_the_worst_first() -> None:
+    rows = [verdict_row("probe_matmul", "close"), verdict_row("embs", "close")]
+    assert list(grounds(report_of(rows))) == [(Level.ALERT, "2 rows (embs and probe_matmul)")]
+    rows += [verdict_row("index_codes", "differs"), verdict_row("index_ivf", "failed")]
+    assert [level for level, _ in grounds(report_of(rows))] == [Level.FAILURE, Level.ALERT]
+    assert list(grounds(report_of([verdict_row()]))) == []
+    nothing, _ = grounds(report_of([verdict_row(verdict="not_run")]))
+    assert nothing == (Level.FAILURE, "nothing was compared")
+
+
+@pytest.mark.parametrize(
+    ("figures", "expected"),
+    [
+        ({}, ""),
+        ({"p99_ulp": 2.0, "max_ulp": 4}, "2 / 4"),
+        ({"p99_ulp": 0.0, "max_ulp": 999_999}, "0 / 999,999"),
+        ({"p99_ulp": 1.0, "max_ulp": 2**63 - 1}, "1 / 9.2e18"),
+    ],
+)
+def test_ulps(figures: dict[str, Any], expected: str) -> None:
+    (group,) = grouped(report_of([verdict_row(verdict="close", **figures)]).lines)
+    assert ulps(group) == expected
+
+
+@given(reports())
+def test_counts_add_up(report: Report) -> None:
+    assert sum(report.summary.counts.values()) == len(report.lines)
+    assert sum(report.levels.values()) == len(report.lines)
+    assert set(report.summary.counts) == set(Verdict)
+    kinds = sorted(report.lines, key=lambda line: line.artifact)
+    assert sum(len(group.lines) for group in grouped(kinds)) == len(report.lines)
+    counts = report.sentence.removeprefix(f"{report.a}...{report.b}: ").partition(";")[0]
+    told = re.findall(rf"(\d+) (?:{_WORDS})", counts)
+    assert sum(map(int, told)) == len(report.lines)
+
+
+_WORDS = "identical|reordered|close|differs?|unstable|missing|failed|not comparable|not run"
+
+
+# JSON.
+
+
+def test_json_of_no_pair_is_a_failure() -> None:
+    assert json.loads(json_of([])) == {"schema_version": 1, "level": "failure", "reports": []}
+
+
+def test_json_has_a_planted_failure() -> None:
+    good, bad = (report_of([verdict_row("index_codes", v)]) for v in ("reordered", "differs"))
+    assert json.loads(json_of([good]))["level"] == "pass"
+    found = json.loads(json_of([good, bad]))
+    assert found["level"] == "failure"
+    assert [entry["level"] for entry in found["reports"]] == ["pass", "failure"]
+    assert found["reports"][1]["lines"][0]["level"] == "failure"
+
+
+@given(st.lists(reports(), max_size=2))
+def test_json_holds_what_the_report_holds(several: list[Report]) -> None:
+    text = json_of(several)
+    assert text == json_of(several)
+    for report, found in zip(several, json.loads(text)["reports"], strict=True):
+        assert found["summary"]["counts"] == {v.value: n for v, n in report.summary.counts.items()}
+        assert [entry["verdict"] for entry in found["lines"]] == [v.verdict for v in report.lines]
+        assert found["sentence"] == report.sentence
+        assert all(map(str.isprintable, strings(found)))
+
+
+def strings(value: Any) -> list[str]:
+    if isinstance(value, dict):
+        return [text for pair in value.items() for item in pair for text in strings(item)]
+    if isinstance(value, list):
+        return [text for item in value for text in strings(item)]
+    return [value] if isinstance(value, str) else []
