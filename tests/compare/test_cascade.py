@@ -207,6 +207,17 @@ def test_a_cutoff_that_moves_below_a_residual(store: ValueStore) -> None:
     assert (buckets.margins, buckets.movements) == (only(0.125), only(0.25))
 
 
+def test_a_residual_that_just_reaches_its_cutoff_was_near_enough(store: ValueStore) -> None:
+    cutoffs = np.array([0.5], dtype=np.float32)
+    raw = np.full((6, 8), 2.0, dtype=np.float32)
+    fallen = raw.copy()
+    raw[0, 0], fallen[0, 0] = 0.625, 0.5
+    a, b = (run(embeddings(), index_bucket_cutoffs=cutoffs, raw_residuals=r) for r in (raw, fallen))
+    buckets = known(follow(store, a, b).buckets)
+    assert (buckets.changes, buckets.borderline) == (ONE, 1)
+    assert buckets.margins == buckets.movements == only(0.125)
+
+
 def test_a_residual_on_the_cutoff_belongs_below_it(store: ValueStore) -> None:
     cutoffs = np.array([0.25], dtype=np.float32)
     raw = np.full((6, 8), 0.25, dtype=np.float32)

@@ -18,6 +18,7 @@ from matrix_compare.relabelling import (
     Place,
     numbering_of,
     relabelled,
+    same_lists,
 )
 
 Array = npt.NDArray[Any]
@@ -268,6 +269,10 @@ def test_equal_numbers_are_no_relabelling() -> None:
     a = index_of(prenorm, codes)
     captured = Captured(a, edited(a, "prenorm_centroids", one_ulp))
     assert captured.relabelled() == set()
+    # A list in another order is what the order rule is for.
+    in_order = a | {"ivf": a["ivf"].copy()}
+    in_order["ivf"][:2] = a["ivf"][1::-1]
+    assert Captured(a, edited(in_order, "prenorm_centroids", one_ulp)).relabelled() == set()
     unread = Captured(a, edited(a, "codes", another))
     assert unread.relabelled() == set()
     assert unread.asked == []
@@ -278,6 +283,12 @@ def test_twins_keep_their_order() -> None:
     found = numbering_of([(snapshot(rows), snapshot(rows[[3, 0, 2, 1]]))])
     assert found is not None
     assert found.tolist() == [1, 3, 2, 0]
+    many_a, many_b = (np.arange(100).reshape(-1, 1) % n // (n // 2) for n in (2, 50))
+    found = numbering_of([(snapshot(many_a), snapshot(many_b))])
+    assert found is not None
+    for value in (0, 1):
+        places_a, places_b = (np.flatnonzero(many == value) for many in (many_a, many_b))
+        assert found[places_a].tolist() == places_b.tolist()
     # Another set may tell them apart.
     finer = np.array([7, 8, 9, 10], dtype=np.float16).reshape(-1, 1)
     order = [3, 2, 0, 1]
@@ -300,6 +311,38 @@ def test_twins_keep_their_order() -> None:
 )
 def test_sets_without_a_numbering(pairs: list[tuple[Array, Array]]) -> None:
     assert numbering_of([(snapshot(a), snapshot(b)) for a, b in pairs]) is None
+
+
+@pytest.mark.parametrize(
+    ("lengths", "expected"),
+    [
+        ([2, 1], True),
+        ([1, 2], False),
+        ([2, 2], False),
+        ([4, -1], False),
+        ([2, 3], False),
+        ([2, 1, 0], False),
+    ],
+)
+def test_lists_are_as_long_as_said(lengths: list[int], expected: bool) -> None:
+    lists, numbering = snapshot([0, 1, 2, 0]), np.array([0, 1])
+    said = (snapshot([2, 1]), snapshot(lengths))
+    assert same_lists((lists, lists), said, numbering) is expected
+    assert same_lists((lists, lists), said[::-1], numbering) is expected
+
+
+def test_lists_that_do_not_fit_their_elements_are_no_lists() -> None:
+    lists, lengths = snapshot([0, 1, 2, 0]), snapshot([2, 3])
+    assert not same_lists((lists, lists), (lengths, lengths), np.array([0, 1]))
+
+
+def test_keys_are_those_of_the_same_pass() -> None:
+    a, b = pair_of_indexes()
+    captured = Captured(a, b)
+    captured.pairs["ivf_lengths", "", "elsewhere"] = [(snapshot([1]), snapshot([2]))]
+    assert captured.relabelled() == LABELLED
+    captured.pairs["ivf_lengths", "again", "index"] = [(snapshot([1]), snapshot([2]))]
+    assert captured.relabelled() == LABELLED - {"ivf"}
 
 
 def test_what_is_not_kept_is_not_known_to_be_equal() -> None:
