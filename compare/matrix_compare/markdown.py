@@ -23,7 +23,7 @@ _LIMIT = 60_000
 """Bytes of the whole text: GitHub takes no comment of more than 65,536 characters."""
 
 _ROWS = 60
-_LETTERS = 160
+_LETTERS = 240
 """What one table and one captured string may take; the JSON form has the rest."""
 
 

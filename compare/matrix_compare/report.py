@@ -14,6 +14,7 @@ import msgspec
 
 from matrix_capture.schema import Capture, Record
 from matrix_capture.settings import Settings
+from matrix_compare.cascade import Cascade, Changes, Flips, Memberships, Spread
 from matrix_compare.comparable import Difference, environment_difference
 from matrix_compare.policy import COMPARED, Level, Policy, read_policy, worst_level
 from matrix_compare.schema import NO_VALUES, Verdict, in_layers, layer_of, layer_spans
@@ -90,7 +91,7 @@ class Report:
     """All that is told of one pair.
 
     `level` is that of the worst line, a failure where nothing was compared and no pass where a
-    capture did not pass its own controls (`doubts`). `cascade` holds plain values.
+    capture did not pass its own controls (`doubts`).
     """
 
     lane: str
@@ -104,7 +105,7 @@ class Report:
     lines: tuple[Line, ...]
     doubts: tuple[str, ...]
     environment: tuple[Difference, ...]
-    cascade: dict[str, Any] | None
+    cascade: Cascade | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -126,7 +127,7 @@ class Group:
 
 
 def build(
-    a: Capture, b: Capture, rows: Sequence[Row], settings: Settings, cascade: Any = None
+    a: Capture, b: Capture, rows: Sequence[Row], settings: Settings, cascade: Cascade | None = None
 ) -> Report:
     """The report of a pair; `rows` are its verdict rows.
 
@@ -150,18 +151,15 @@ def build(
         profiles=tuple(map(plain, profiles)),
         lines=lines,
         doubts=doubts,
-        environment=tuple(
-            msgspec.convert(_plainly(msgspec.to_builtins(difference)), Difference)
-            for difference in environment_difference(a.record, b.record)
-        ),
-        cascade=None if cascade is None else _plainly(msgspec.to_builtins(cascade)),
+        environment=_plainly(environment_difference(a.record, b.record), tuple[Difference, ...]),
+        cascade=_plainly(cascade, Cascade | None),
     )
 
 
-def json_of(reports: Sequence[Report]) -> bytes:
-    """The reports as JSON, with the level of the worst."""
+def json_of(reports: Sequence[Report], **more: Any) -> bytes:
+    """The reports as JSON, with the level of the worst and whatever else goes with them."""
     level = worst_level(report.level for report in reports)
-    content = {"schema_version": SCHEMA_VERSION, "level": level, "reports": reports}
+    content = {"schema_version": SCHEMA_VERSION, "level": level, "reports": reports, **more}
     return msgspec.json.format(msgspec.json.encode(content)) + b"\n"
 
 
@@ -281,10 +279,12 @@ def reasons(report: Report, quote: Quote = str) -> Iterator[tuple[Verdict, str]]
 
 
 def facts(report: Report) -> Iterator[tuple[str, str]]:
-    """The parts of the cascade, each with its figures in words."""
-    for name, part in (report.cascade or {}).items():
-        if name not in {"a", "b"}:
-            yield name.replace("_", " "), _figures(part)
+    """What became of the integers of the index, part by part; nothing without a cascade."""
+    found = report.cascade
+    if found is not None:
+        parts = {"codes": found.codes, "buckets": found.buckets, "lists": found.memberships}
+        for name, part in parts.items():
+            yield name, part if isinstance(part, str) else _told(part)
 
 
 def listed(names: Sequence[str]) -> str:
@@ -404,30 +404,52 @@ def _counted(verdict: Verdict, count: int, unsized: int) -> str:
     return f"{count} {'differ' if count > 1 else word}{known}"
 
 
-def _plainly(value: Any) -> Any:
-    """Plain values with plain strings at any depth."""
+def _plainly(value: Any, kind: Any) -> Any:
+    """A value of some kind, made again of plain strings at any depth."""
+    return msgspec.convert(_strings_plain(msgspec.to_builtins(value)), kind)
+
+
+def _strings_plain(value: Any) -> Any:
     if isinstance(value, str):
         return plain(value)
     if isinstance(value, dict):
-        return {plain(str(name)): _plainly(inner) for name, inner in value.items()}
+        return {name: _strings_plain(inner) for name, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plainly(inner) for inner in value]
+        return [_strings_plain(inner) for inner in value]
     return value
 
 
-def _figures(value: Any) -> str:
-    if isinstance(value, dict):
-        told = {name.replace("_", " "): inner for name, inner in value.items() if inner is not None}
-        return ", ".join(f"{name} {_inner(inner)}" for name, inner in told.items())
-    if isinstance(value, list):
-        return " and ".join(map(_figures, value))
-    if isinstance(value, float):
-        return f"{value:.3g}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+def _told(part: Flips | Memberships) -> str:
+    """A part of a cascade in words; figures that are nought as a rule are told if they are not."""
+    unlike = [f"{_both(part.unlike)} come out otherwise in float64"] if any(part.unlike) else []
+    if isinstance(part, Memberships):
+        gained, lost = _changed(part.gained, "gained"), _changed(part.lost, "lost")
+        return "; ".join([f"{_both(part.elements)} memberships", gained, lost, *unlike])
+    told = [_changed(part.changes, f"of {part.elements:,} changed")]
+    if part.margins and part.movements:
+        told += [f"margins {_range(part.margins)}, moved by {_range(part.movements)}"]
+    if part.borderline:
+        told += [f"{part.borderline:,} lay within reach of the largest movement"]
+    if part.inherited:
+        told += [f"{part.inherited:,} for the sake of another centroid"]
+    return "; ".join([*told, *unlike])
 
 
-def _inner(value: Any) -> str:
-    return f"({_figures(value)})" if isinstance(value, dict) else _figures(value)
+def _changed(changes: Changes, what: str) -> str:
+    text = f"{changes.observed:,} {what}"
+    if not (changes.observed or changes.predicted):
+        return text
+    return f"{text} ({changes.predicted:,} predicted, {changes.explained:,} are both)"
+
+
+def _range(spread: Spread) -> str:
+    if spread.min == spread.max:
+        return f"{spread.max:.3g}"
+    return f"{spread.min:.3g} to {spread.max:.3g}"
+
+
+def _both(counts: tuple[int, int]) -> str:
+    return f"{counts[0]:,} and {counts[1]:,}"
 
 
 def _within(group: Group) -> dict[str, str]:

@@ -4,13 +4,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from matrix_capture.catalogue import BY_NAME
 from matrix_capture.settings import read_settings
+from matrix_compare.cascade import Cascade, Changes, Flips, Spread
 from matrix_compare.report import Report, build
 from matrix_compare.schema import COLUMNS, Verdict
 from tests.compare.conftest import capture_of
+
+BRIEF = settings(max_examples=60, deadline=None)
+"""For properties of whole outputs, each of which takes a while to write."""
 
 SETTINGS = read_settings(Path(__file__).parents[2] / "matrix.toml")
 
@@ -31,6 +36,22 @@ def report_of(
     """The report of some rows; `right` changes the record of the second capture."""
     cascade = right.pop("cascade", None)
     return build(capture_of(a), capture_of(b, **right), rows, SETTINGS, cascade)
+
+
+def flips(observed: int = 0, **changes: Any) -> Flips:
+    """The changed codes of a cascade, all of them predicted."""
+    spread = Spread(min=0.25, median=0.5, max=1.0) if observed else None
+    found: dict[str, Any] = {
+        "elements": 12_000,
+        "changes": Changes(observed=observed, predicted=observed, explained=observed),
+        "inherited": 0,
+        "margins": spread,
+        "movements": spread,
+        "largest_movement": 1.0,
+        "borderline": 0,
+        "unlike": (0, 0),
+    }
+    return Flips(**found | changes)
 
 
 EVIL = (
@@ -76,7 +97,7 @@ def reports(draw: st.DrawFn) -> Report:
     changes: dict[str, Any] = {
         "packages": {"torch": text, text: "1"},
         "host": {"cpu_model": text},
-        "cascade": {"codes": {"observed": 3, "margin": 0.5}, "buckets": text, "list": [1, text]},
+        "cascade": Cascade(a=text, b=text, codes=flips(3), buckets=text, memberships=text),
     }
     return report_of(draw(rows), b=draw(st.just("2.8.0") | hostile), **changes)
 

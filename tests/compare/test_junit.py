@@ -10,7 +10,7 @@ from matrix_compare.junit import junit
 from matrix_compare.policy import COMPARED, Level
 from matrix_compare.report import Report
 from matrix_compare.schema import Verdict
-from tests.compare.reports import report_of, reports, tabled, verdict_row
+from tests.compare.reports import BRIEF, report_of, reports, tabled, verdict_row
 
 TAGS = {"tests": "testcase", "failures": "failure", "errors": "error", "skipped": "skipped"}
 
@@ -93,6 +93,7 @@ def test_doubts_are_told_with_their_pair() -> None:
     assert text == f"{report.sentence}\ntorch 2.8.0: watching changes the index (not named)"
 
 
+@BRIEF
 @given(st.lists(reports(), min_size=1, max_size=2))
 def test_the_document_adds_up_whatever_the_strings(several: list[Report]) -> None:
     text = junit(several)

@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from matrix_capture.schema import Observer
+from matrix_compare.cascade import Cascade
 from matrix_compare.markdown import markdown
 from matrix_compare.report import Report, grouped
 from matrix_compare.schema import Verdict
-from tests.compare.reports import EVIL, report_of, reports, verdict_row
+from tests.compare.reports import BRIEF, EVIL, flips, report_of, reports, verdict_row
 
 RENDER = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
 
@@ -78,11 +79,11 @@ def test_several_pairs_begin_with_the_worst() -> None:
 
 def test_doubts_and_the_cascade_are_told() -> None:
     observer = Observer(identical=False, tensors=9, differing=("a|b",))
-    text = markdown(
-        [report_of([verdict_row()], observer=observer, cascade={"codes": {"observed": 12}})]
-    )
+    cascade = Cascade(a="a", b="b", codes=flips(3), buckets="x|y", memberships="none")
+    text = markdown([report_of([verdict_row()], observer=observer, cascade=cascade)])
     assert r"- ! `torch 2.8.0: watching changes the index (a\x7cb)`" in text
-    assert "| `codes` | `observed 12` |" in text
+    assert "| `codes` | `3 of 12,000 changed (3 predicted, 3 are both); " in text
+    assert r"| `buckets` | `x\x7cy` |" in text
 
 
 def test_counts_are_those_of_the_report() -> None:
@@ -104,6 +105,7 @@ def test_counts_are_those_of_the_report() -> None:
     )
 
 
+@BRIEF
 @given(st.lists(reports(), max_size=2))
 def test_nothing_breaks_out(several: list[Report]) -> None:
     text = markdown(several)

@@ -12,7 +12,7 @@ from matrix_capture.settings import Rule, Settings
 from matrix_compare.policy import Level, Policy, read_policy, worst_level
 from matrix_compare.schema import Verdict
 from tests.compare import reports
-from tests.compare.reports import SETTINGS, hostile, verdict_row
+from tests.compare.reports import BRIEF, SETTINGS, hostile, verdict_row
 
 NEVER = ("missing", "not_comparable", "not_run")
 LAST = Rule(artifacts=("*",), alert=NEVER)
@@ -49,6 +49,7 @@ def test_the_finished_index_is_judged_harder(artifact: str, shipped: Policy) -> 
     assert found == expected
 
 
+@BRIEF
 @given(hostile)
 def test_an_artifact_that_nobody_knows_is_judged_too(artifact: str) -> None:
     policy = read_policy(SETTINGS)
@@ -137,6 +138,7 @@ verdicts = st.lists(
 )
 
 
+@BRIEF
 @given(rows=verdicts | reports.rows, passing=st.sampled_from(sorted(BY_NAME)))
 def test_a_pass_more_turns_nothing_green(rows: list[dict[str, Any]], passing: str) -> None:
     policy = read_policy(SETTINGS)
@@ -148,6 +150,7 @@ def test_a_pass_more_turns_nothing_green(rows: list[dict[str, Any]], passing: st
         assert after is not Level.PASS
 
 
+@BRIEF
 @given(rows=verdicts)
 def test_only_what_was_looked_at_passes(rows: list[dict[str, Any]]) -> None:
     level = read_policy(SETTINGS).judge_all(rows)

@@ -1,12 +1,20 @@
+import io
 import json
 import re
+from collections import Counter
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
+from matrix_capture.catalogue import BY_NAME
 from matrix_capture.schema import Control, Observer
+from matrix_compare.cascade import Cascade, Changes, Memberships
+from matrix_compare.junit import junit
+from matrix_compare.markdown import markdown
 from matrix_compare.policy import Level
 from matrix_compare.report import (
     Report,
@@ -20,8 +28,9 @@ from matrix_compare.report import (
     ulps,
 )
 from matrix_compare.schema import Verdict
+from matrix_compare.terminal import print_report
 from tests.compare.conftest import Put, capture_of
-from tests.compare.reports import SETTINGS, report_of, reports, verdict_row
+from tests.compare.reports import BRIEF, SETTINGS, flips, report_of, reports, rows, verdict_row
 
 
 def cell(artifact: str = "embs", verdict: str = "close", **changes: Any) -> dict[str, Any]:
@@ -149,12 +158,38 @@ def test_a_capture_that_did_not_pass_its_controls_passes_nothing() -> None:
 
 def test_the_environment_and_the_cascade_are_held_as_plain_text() -> None:
     record: dict[str, Any] = {"packages": {"torch": "2.8.0", "numpy": "1.26.4", "m\n": "\x1b"}}
-    report = report_of([], **record, cascade={"a": "2.7.1", "codes": "\x00", "n": {"x": (1, 2.5)}})
+    cascade = Cascade(a="a", b="b", codes="\x00", buckets=flips(), memberships="x")
+    report = report_of([], **record, cascade=cascade)
     assert [(d.name, d.a, d.b) for d in report.environment] == [
         ("m\\n", None, "\\x1b"),
         ("torch", "2.7.1", "2.8.0"),
     ]
-    assert list(facts(report)) == [("codes", "\\x00"), ("n", "x 1 and 2.5")]
+    assert list(facts(report)) == [
+        ("codes", "\\x00"),
+        ("buckets", "0 of 12,000 changed"),
+        ("lists", "x"),
+    ]
+    assert list(facts(report_of([]))) == []
+
+
+def test_a_cascade_in_words() -> None:
+    none, two = (Changes(observed=n, predicted=n, explained=n) for n in (0, 2))
+    lists = Memberships(elements=(1_000, 1_002), gained=two, lost=none, unlike=(0, 1))
+    moved = flips(3, borderline=7, inherited=1)
+    cascade = Cascade(a="a", b="b", codes=flips(), buckets=moved, memberships=lists)
+    assert list(facts(report_of([], cascade=cascade))) == [
+        ("codes", "0 of 12,000 changed"),
+        (
+            "buckets",
+            "3 of 12,000 changed (3 predicted, 3 are both); margins 0.25 to 1, moved by 0.25 to 1; "
+            "7 lay within reach of the largest movement; 1 for the sake of another centroid",
+        ),
+        (
+            "lists",
+            "1,000 and 1,002 memberships; 2 gained (2 predicted, 2 are both); 0 lost; "
+            "0 and 1 come out otherwise in float64",
+        ),
+    ]
 
 
 def test_grounds_name_the_worst_first() -> None:
@@ -181,6 +216,7 @@ def test_ulps(figures: dict[str, Any], expected: str) -> None:
     assert ulps(group) == expected
 
 
+@BRIEF
 @given(reports())
 def test_counts_add_up(report: Report) -> None:
     assert sum(report.summary.counts.values()) == len(report.lines)
@@ -212,6 +248,7 @@ def test_json_has_a_planted_failure() -> None:
     assert found["reports"][1]["lines"][0]["level"] == "failure"
 
 
+@BRIEF
 @given(st.lists(reports(), max_size=2))
 def test_json_holds_what_the_report_holds(several: list[Report]) -> None:
     text = json_of(several)
@@ -229,3 +266,42 @@ def strings(value: Any) -> list[str]:
     if isinstance(value, list):
         return [text for item in value for text in strings(item)]
     return [value] if isinstance(value, str) else []
+
+
+# All outputs.
+
+
+def counted(text: str) -> dict[str, int]:
+    """The counts of a sentence, by verdict."""
+    words = re.findall(rf"(\d+) ({_WORDS})", text.partition("\n")[0].partition(";")[0])
+    return {_VALUES.get(word, word): int(count) for count, word in words}
+
+
+_VALUES = {"differ": "differs", "not comparable": "not_comparable", "not run": "not_run"}
+
+
+@BRIEF
+@given(rows)
+def test_all_outputs_have_the_same_counts_and_failures(found: list[dict[str, Any]]) -> None:
+    known = [row | {"artifact": name} for row, name in zip(found, BY_NAME, strict=False)]
+    report = report_of(known)
+    expected = {v.value: count for v, count in report.summary.counts.items() if count}
+    failing = [line.artifact for line in report.lines if line.level is Level.FAILURE]
+    out = io.StringIO()
+    print_report(Console(file=out, width=130, highlight=False), report)
+    told = f"✗ failure: {len(failing)} row"
+    for text in (out.getvalue(), markdown([report])):
+        assert counted(text.partition("2.7.1...2.8.0")[2]) == expected
+        assert (told in text) == bool(failing)
+    document = ET.fromstring(junit([report]))  # noqa: S314 - our own
+    assert expected == {
+        item.get("name"): int(item.get("value", ""))
+        for item in document.iter("property")
+        if item.get("value") != "0"
+    }
+    faults = [*document.findall(".//error/.."), *document.findall(".//failure/..")]
+    named = [case.get("name", "").partition(" ")[0] for case in faults]
+    assert sorted(set(named) & set(BY_NAME)) == sorted(failing)
+    (read,) = json.loads(json_of([report]))["reports"]
+    assert Counter(line["verdict"] for line in read["lines"]) == expected
+    assert [line["artifact"] for line in read["lines"] if line["level"] == "failure"] == failing

@@ -11,6 +11,7 @@ from rich.console import Console
 from matrix_capture.schema import Control, Observer, StageStatus
 from matrix_capture.settings import Settings
 from matrix_capture.values import ValueStore
+from matrix_compare.cascade import Cascade
 from matrix_compare.gauge import Gauge
 from matrix_compare.pairs import compare
 from matrix_compare.policy import Level
@@ -18,7 +19,7 @@ from matrix_compare.report import Report, build
 from matrix_compare.terminal import print_report
 from matrix_compare.tolerance import read_profiles
 from tests.compare.conftest import Maker, Put, capture_of, pipeline_puts, status_of
-from tests.compare.reports import report_of, reports, verdict_row
+from tests.compare.reports import BRIEF, flips, report_of, reports, verdict_row
 
 EN_DASH = "\N{EN DASH}"
 EMBS = np.linspace(-1, 1, 12).astype(np.float16).reshape(3, 4)
@@ -182,10 +183,11 @@ def test_places_of_what_starts_or_fails_are_told_at_any_width() -> None:
 
 
 def test_the_cascade_and_the_environment_are_told() -> None:
-    cascade = {"a": "2.7.1", "codes": {"changes": {"observed": 12_000}, "margin": None}}
+    cascade = Cascade(a="a", b="b", codes=flips(), buckets="values not kept", memberships="none")
     report = report_of([verdict_row()], cascade=cascade, packages={"torch": "2.8.0", "mkl": "1"})
     text = printed(report)
-    assert "codes  changes (observed 12,000)" in text
+    assert "codes    0 of 12,000 changed" in text
+    assert "buckets  values not kept" in text
     assert "environment: 3 differences (mkl, numpy and torch)" in text
 
 
@@ -196,6 +198,7 @@ def test_reasons_are_told_once(show: Any) -> None:
     assert "≠ differs: dtype int64 and float64 (D)" in text
 
 
+@BRIEF
 @given(reports())
 def test_nothing_but_lines_of_text_is_printed(report: Report) -> None:
     for width in (80, 130):
