@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import json
 import os
 import re
 import shutil
@@ -182,10 +183,13 @@ def compare(session: nox.Session) -> None:
     parser = _parser(session)
     parser.add_argument("releases", nargs="*", metavar="RELEASE")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the verdicts there too")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write a report there too")
+    parser.add_argument("--junit", type=Path, metavar="FILE", help="the same for a build server")
     options = _parse(session, parser)
     _install(session, "-e", ".[compare]")
     which = ["--lane", _recorded_lane(options), "--data", str(options.data)]
-    which += _flag("--json", options.json)
+    which += _flag("--json", options.json) + _flag("--markdown", options.markdown)
+    which += _flag("--junit", options.junit)
     _ask(session, "python", "-m", "matrix_compare", *which, *options.releases, quiet=False)
 
 
@@ -243,7 +247,7 @@ def e2e(session: nox.Session) -> None:
 
 @nox.session(python="3.11", default=False)
 def bench(session: nox.Session) -> None:
-    """Measure what a capture costs, against the pipeline without it and against torch.save."""
+    """Measure what a capture and a comparison cost, against doing without and by hand."""
     parser = argparse.ArgumentParser(prog="nox -s bench --", allow_abbrev=False)
     parser.add_argument(
         "release", nargs="?", default=DEFAULT_RELEASES[-1], help="(default: %(default)s)"
@@ -254,6 +258,7 @@ def bench(session: nox.Session) -> None:
     parser.add_argument(
         "--rounds", type=_positive, default=3, help="of each variant (default: %(default)s)"
     )
+    parser.add_argument("--only", choices=_BENCHES, help="one of the two")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     parser.set_defaults(colbert=None)
     try:
@@ -267,14 +272,30 @@ def _bench(session: nox.Session, options: argparse.Namespace) -> None:
         _refuse(unknown_release(options.release, RELEASES))
     colbert = options.revision.requirement(TREES)
     requirements = _pipeline_requirements(options.release, LANES[options.lane], colbert)
+    if options.json:
+        try:
+            options.json.touch()  # sooner than after a quarter of an hour
+        except OSError as error:
+            _refuse(f"cannot write {options.json}: {error.strerror}")
     session.log(f"torch {options.release}: installing, 2 to 4 GB to download")
-    _install(session, *requirements, "-e", ".", env=INSTALLING)
-    _fetch_inputs(session)
-    command = ["python", "-m", "matrix_capture.bench", "--torch", options.release]
-    command += ["--lane", options.lane, "--cache", str(CACHE), "--rounds", str(options.rounds)]
-    command += [*_flag("--passages", options.passages), *_flag("--json", options.json)]
-    command += _flag("--inputs", options.inputs)
-    _ask(session, *command, quiet=False)
+    _install(session, *requirements, "-e", ".[compare]", env=INSTALLING)
+    found = []
+    for name in [options.only] if options.only else _BENCHES:
+        figures = Path(session.create_tmp()) / f"{name}.json"
+        command = ["python", "-m", f"matrix_{name}.bench", "--json", str(figures)]
+        if name == "capture":
+            _fetch_inputs(session)
+            command += ["--torch", options.release, "--lane", options.lane]
+            command += ["--cache", str(CACHE), "--rounds", str(options.rounds)]
+            command += _flag("--passages", options.passages) + _flag("--inputs", options.inputs)
+        _ask(session, *command, quiet=False)
+        found += json.loads(figures.read_text(encoding="utf-8"))
+    if options.json:
+        options.json.write_text(json.dumps(found), encoding="utf-8")
+        session.log(f"wrote {options.json}")
+
+
+_BENCHES = ("compare", "capture")
 
 
 def _parser(session: nox.Session) -> argparse.ArgumentParser:
