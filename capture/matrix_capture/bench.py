@@ -6,7 +6,6 @@ same points. Variants take turns, so that a machine that slows down slows all of
 
 import argparse
 import gc
-import math
 import multiprocessing
 import os
 import resource
@@ -30,6 +29,7 @@ from matrix_capture import runner
 from matrix_capture.catalogue import DEPTHS
 from matrix_capture.errors import MatrixError
 from matrix_capture.job import Job
+from matrix_capture.measurement import Measurement, at_least, at_most, fastest, table, write
 from matrix_capture.pipeline import Pipeline
 from matrix_capture.recorder import Recorder
 from matrix_capture.settings import read_settings
@@ -40,22 +40,6 @@ _FEWEST = 8  # passages that can be clustered
 _LARGE = {"cpu": 2**28, "cuda": 2**32}
 _progress = sys.stderr
 _VARIANTS = ("plain", "default", "sublayers", "torch.save")
-
-
-class Measurement(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of the bench: what was measured, against what, and whether that holds its bar.
-
-    `ratio` is `ours` over `reference`; `bar` is the largest that holds, or the smallest where the
-    name says "at least".
-    """
-
-    name: str
-    unit: str
-    ours: float
-    reference: float
-    ratio: float
-    bar: float
-    holds: bool
 
 
 class Saver(Recorder):
@@ -152,14 +136,14 @@ def costs(job: Job, rounds: int) -> list[Measurement]:
         "with sublayers"
     )
     return [
-        _at_most(
+        at_most(
             "added wall time, default depth", "s", added["default"], plain, 0.05 if on_gpu else 0.03
         ),
-        _at_most("added wall time, sublayers", "s", added["sublayers"], plain, 0.10),
-        _at_most(
+        at_most("added wall time, sublayers", "s", added["sublayers"], plain, 0.10),
+        at_most(
             "added wall time against torch.save", "s", added["default"], added["torch.save"], 0.1
         ),
-        _at_most(
+        at_most(
             "bytes written against torch.save",
             "MB",
             last["default"].written / 1e6,
@@ -180,7 +164,7 @@ def memory(job: Job) -> list[Measurement]:
         plain, watched = (_in_child(_peak, part, variant) for variant in ("plain", "default"))
         found.append((share, watched - plain, plain))
     return [
-        _at_most(f"added peak memory, {share} of the collection", "MB", added, plain, 256 / plain)
+        at_most(f"added peak memory, {share} of the collection", "MB", added, plain, 256 / plain)
         for share, added, plain in found
     ]
 
@@ -303,52 +287,12 @@ def _throughput(job: Job) -> list[Measurement]:
     size = tensor.numel() * tensor.element_size() / 1e9
     # A copy reads and writes: twice the bytes.
     return [
-        _at_least(
-            "digest throughput", "GB/s", size / _fastest(digest), 2 * size / _fastest(copy), 0.1
-        )
+        at_least("digest throughput", "GB/s", size / fastest(digest), 2 * size / fastest(copy), 0.1)
     ]
-
-
-def _fastest(work: Callable[[], None]) -> float:
-    seconds = []
-    for _ in range(5):
-        started = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - started)
-    return min(seconds)
-
-
-def _at_most(name: str, unit: str, ours: float, reference: float, bar: float) -> Measurement:
-    ratio = ours / reference if reference > 0 else math.inf
-    return Measurement(
-        name=name,
-        unit=unit,
-        ours=ours,
-        reference=reference,
-        ratio=ratio,
-        bar=bar,
-        holds=ratio <= bar,
-    )
-
-
-def _at_least(name: str, unit: str, ours: float, reference: float, bar: float) -> Measurement:
-    found = _at_most(f"{name}, at least", unit, ours, reference, bar)
-    return msgspec.structs.replace(found, holds=found.ratio >= bar)
 
 
 def _say(text: str) -> None:
     print(text, file=_progress, flush=True)
-
-
-def _table(found: list[Measurement]) -> str:
-    width = max(len(m.name) for m in found)
-    lines = [f"{'':{width}} {'ours':>9} {'reference':>9} {'':4} {'ratio':>7} {'bar':>7}"]
-    lines += [
-        f"{m.name:{width}} {m.ours:9.2f} {m.reference:9.2f} {m.unit:4} {m.ratio:7.3f} {m.bar:7.3f}"
-        f"  {'holds' if m.holds else 'DOES NOT HOLD'}"
-        for m in found
-    ]
-    return "\n".join(lines)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -390,9 +334,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (MatrixError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(_table(found))
+    print(table(found))
     if options.json:
-        options.json.write_bytes(msgspec.json.encode(found))
+        write(found, options.json)
         print(f"wrote {options.json}")
     return 0
 

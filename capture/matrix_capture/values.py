@@ -4,7 +4,7 @@ import mmap
 import os
 import uuid
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,11 +15,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
+import xxhash
 from pyarrow import fs
 
-from matrix_capture.digest import Snapshot, content_hash, storage_dtype
+from matrix_capture.digest import BLOCK_BYTES, Layout, Snapshot, content_hash, storage_dtype
 from matrix_capture.errors import MatrixError
 from matrix_capture.room import Room
+
+_PIECE = 2**18
+"""Elements that are read at a time: rows may be large, and a block is one row at least."""
 
 
 class ValueStore:
@@ -62,20 +66,34 @@ class ValueStore:
             MatrixError: the value is absent, unreadable, or not what its name says.
         """
         path = self._path(digest)
-        try:
+        with _reading(path):
             table = pq.read_table(path, filesystem=self._fs)
-            metadata = table.schema.metadata or {}
-            dtype = metadata[b"dtype"].decode("ascii")
-            shape = tuple(int(dim) for dim in metadata[b"shape"].decode("ascii").split(",") if dim)
+            dtype, shape = _kind(table.schema)
             data = table.column("value").to_numpy().view(storage_dtype(dtype))
-        except FileNotFoundError:
-            raise MatrixError(f"{path}: no such value; capture the release again") from None
-        except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
-            raise MatrixError(f"{path}: not a readable value ({error}); delete it") from None
         snap = Snapshot(dtype=dtype, shape=shape, device="store", data=data)
         if content_hash(snap) != digest:
             raise MatrixError(f"{path}: its bytes do not match its name; delete it")
         return snap
+
+    def blocks(
+        self, digest: bytes, layout: Layout, hashes: Mapping[int, bytes]
+    ) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+        """Read some blocks of a value, piece by piece, each with the number of its first element.
+
+        `hashes` maps the number of every block that is wanted to its XXH3-128. They are checked as
+        the block ends, so what was read counts only if the iterator comes to its own end. What it
+        takes of memory does not grow with the value. Complex numbers cannot be read like this.
+
+        Raises:
+            MatrixError: the value is absent, unreadable, or not what layout and hashes say.
+        """
+        path = self._path(digest)
+        with _reading(path), self._fs.open_input_file(path) as source:
+            file = pq.ParquetFile(source, buffer_size=BLOCK_BYTES)
+            if _kind(file.schema_arrow) != (layout.dtype, layout.shape):
+                raise ValueError(f"it is no {layout.dtype} of shape {layout.shape}")
+            for number, expected in hashes.items():
+                yield from _block(file, layout, number, expected)
 
     def _has(self, digest: bytes) -> bool:
         with _storing():
@@ -157,6 +175,44 @@ class DeferredStore(ValueStore):
             super().put(snap, digest)
         finally:
             self._room.give(snap.data.nbytes)
+
+
+def _kind(schema: Any) -> tuple[str, tuple[int, ...]]:
+    """The dtype and shape that a file says it holds."""
+    metadata = schema.metadata or {}
+    dims = metadata[b"shape"].decode("ascii").split(",")
+    return metadata[b"dtype"].decode("ascii"), tuple(int(dim) for dim in dims if dim)
+
+
+def _block(
+    file: Any, layout: Layout, number: int, expected: bytes
+) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+    size = layout.block_rows * layout.row_bytes // layout.itemsize
+    start = number * size
+    found = file.metadata.row_group(number).num_rows
+    if found != min(size, layout.numel - start):
+        raise ValueError(f"block {number} has {found} elements")
+    hasher = xxhash.xxh3_128()
+    for batch in file.iter_batches(_PIECE, [number], ["value"], use_threads=False):
+        piece = batch.column(0).to_numpy(zero_copy_only=False)
+        if piece.dtype != storage_dtype(layout.dtype):
+            raise ValueError(f"block {number} has elements of {piece.dtype}")
+        hasher.update(piece)
+        yield start, piece
+        start += piece.size
+    if hasher.digest() != expected:
+        raise ValueError(f"block {number} does not match its hash")
+
+
+@contextmanager
+def _reading(path: str) -> Iterator[None]:
+    """What is wrong with a file is told with its name and the cure."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise MatrixError(f"{path}: no such value; capture the release again") from None
+    except (pa.ArrowException, OSError, LookupError, TypeError, ValueError) as error:
+        raise MatrixError(f"{path}: not a readable value ({error}); delete it") from None
 
 
 @contextmanager

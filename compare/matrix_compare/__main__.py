@@ -2,77 +2,125 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import combinations, pairwise
 from pathlib import Path
-from typing import Any
 
-import msgspec
 from rich.console import Console
 from rich.text import Text
 
 from matrix_capture.errors import MatrixError
-from matrix_capture.schema import SCHEMA_VERSION
-from matrix_capture.settings import read_settings
+from matrix_capture.schema import Capture
+from matrix_capture.settings import Settings, read_settings
 from matrix_capture.values import ValueStore
+from matrix_compare.captures import load_captures
+from matrix_compare.cascade import DISCRETE, cascade
+from matrix_compare.drift import bands, drifts, told
 from matrix_compare.gauge import Gauge
-from matrix_compare.pairs import compare, load_captures
-from matrix_compare.report import plain, print_pair, sentence
-from matrix_compare.schema import write_verdicts
+from matrix_compare.junit import junit
+from matrix_compare.markdown import markdown
+from matrix_compare.pairs import Verdicts, compare
+from matrix_compare.report import Report, build, json_of, plain, sentence
+from matrix_compare.schema import Verdict, write_verdicts
+from matrix_compare.terminal import print_report
 from matrix_compare.tolerance import read_profiles
+
+_MOVED = (Verdict.CLOSE, Verdict.DIFFERS)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status: 0, or 2 for bad input."""
     options = _parser().parse_args(arguments)
     try:
-        _run(options.data, options.lane, options.releases, options.json)
+        _run(options)
     except MatrixError as error:
         _complain(f"error: {error}")
         return 2
     return 0
 
 
-def _run(data: Path, lane: str, named: Sequence[str], json: Path | None) -> None:
+def _run(options: argparse.Namespace) -> None:
     settings = read_settings()
-    settings.lane(lane)
-    wanted = {settings.release(name) for name in named}
+    settings.lane(options.lane)
+    wanted = {settings.release(name) for name in options.releases}
     if len(wanted) == 1:
         raise MatrixError(f"one release makes no pair; name another beside {wanted.pop()}")
-    loaded = load_captures(data, lane, settings)
+    captures = _captures(options, settings, wanted)
+    store = ValueStore(options.data / "values")
+    gauge = Gauge(store, read_profiles(settings), options.data / "distances.parquet")
+    verdicts = compare(captures, gauge, store)
+    gauge.save()
+    path = write_verdicts(verdicts.table, options.data, options.lane)
+
+    console = Console(highlight=False)
+    shown = [capture for capture in captures if not wanted or capture.record.torch in wanted]
+    names = [capture.record.torch for capture in shown]
+    reports = []
+    if wanted or options.json or options.markdown or options.junit:
+        for a, b in pairwise(shown):
+            with console.status(f"following {a.record.torch}...{b.record.torch} into the index"):
+                reports.append(_report(a, b, verdicts, settings, store))
+    if wanted:
+        for report in reports:
+            print_report(console, report)
+    else:
+        for pair in pairwise(names):
+            _say(console, sentence(*pair, verdicts.of(*pair)))
+    if len(names) == 1:
+        _say(
+            console,
+            f"{names[0]} is the only capture of lane {options.lane}; there is nothing to compare",
+        )
+    found, steps = bands(names, verdicts), drifts(names, verdicts, tuple(settings.profiles))
+    if len(names) > 2:
+        for line in told(found, steps):
+            _say(console, line)
+    outputs: dict[Path | None, Callable[[], bytes]] = {
+        options.json: lambda: json_of(
+            reports,
+            lane=options.lane,
+            bands=found,
+            drifts=steps,
+            verdicts=[row for pair in combinations(names, 2) for row in verdicts.of(*pair)],
+        ),
+        options.markdown: lambda: markdown(reports).encode("utf-8"),
+        options.junit: lambda: junit(reports),
+    }
+    for target, content in outputs.items():
+        if target:
+            _write(target, content())
+            _say(console, f"wrote {target}")
+    _say(console, f"wrote {path}")
+
+
+def _captures(
+    options: argparse.Namespace, settings: Settings, wanted: Collection[str]
+) -> tuple[Capture, ...]:
+    """The captures of the lane; why others are left out is told."""
+    loaded = load_captures(options.data, options.lane, settings)
     for line in loaded.excluded:
         _complain(line)
     for name in wanted:
         loaded.of(name)
     if loaded.excluded and len(loaded.captures) < 2:
         raise MatrixError("fewer than two captures can be read; the verdicts stay as they were")
-    gauge = Gauge(ValueStore(data / "values"), read_profiles(settings))
-    verdicts = compare(loaded.captures, gauge)
-    path = write_verdicts(verdicts.table, data, lane)
-
-    shown = [c for c in loaded.captures if not wanted or c.record.torch in wanted]
-    console = Console(highlight=False)
-    for a, b in pairwise(shown):
-        pair = verdicts.of(a.record.torch, b.record.torch)
-        if wanted:
-            print_pair(console, a, b, pair, tuple(settings.profiles))
-        else:
-            console.print(Text(sentence(a.record.torch, b.record.torch, pair)), soft_wrap=True)
-    if len(shown) == 1:
-        torch = shown[0].record.torch
-        _say(console, f"{torch} is the only capture of lane {lane}; there is nothing to compare")
-    if json:
-        pairs = combinations((capture.record.torch for capture in shown), 2)
-        asked = [row for pair in pairs for row in verdicts.of(*pair)]
-        _write_json(json, lane, asked)
-        _say(console, f"wrote {json}")
-    _say(console, f"wrote {path}")
+    return loaded.captures
 
 
-def _write_json(path: Path, lane: str, rows: list[dict[str, Any]]) -> None:
-    content = {"schema_version": SCHEMA_VERSION, "lane": lane, "verdicts": rows}
+def _report(
+    a: Capture, b: Capture, verdicts: Verdicts, settings: Settings, store: ValueStore
+) -> Report:
+    """The report of a pair, down to what its differences do to the index."""
+    rows = verdicts.of(a.record.torch, b.record.torch)
+    flipped = None
+    if any(row["artifact"] in DISCRETE and row["verdict"] in _MOVED for row in rows):
+        flipped = cascade(a, b, store)
+    return build(a, b, rows, settings, flipped)
+
+
+def _write(path: Path, content: bytes) -> None:
     try:
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(content)) + b"\n")
+        path.write_bytes(content)
     except OSError as error:
         raise MatrixError(f"cannot write {path}: {error.strerror}") from None
 
@@ -93,7 +141,14 @@ def _parser() -> argparse.ArgumentParser:
         "--json",
         type=Path,
         metavar="FILE",
-        help="also write the verdict rows here: of all pairs of the releases named, else all",
+        help="also write the verdict rows here, of all pairs of the releases named, else all, and "
+        "the reports of consecutive ones",
+    )
+    parser.add_argument(
+        "--markdown", type=Path, metavar="FILE", help="also write the reports here, for people"
+    )
+    parser.add_argument(
+        "--junit", type=Path, metavar="FILE", help="also write the reports here, for a build server"
     )
     return parser
 

@@ -96,6 +96,10 @@ class Cascade:
     memberships: Memberships | str
 
 
+DISCRETE = frozenset({"codes", "residuals", "index_codes", "index_residuals", "index_ivf"})
+"""The integers of an index that floats decide."""
+
+
 def cascade(a: Capture, b: Capture, store: ValueStore) -> Cascade:
     """Follow the differences of two captures from floats to codes, residuals and lists.
 

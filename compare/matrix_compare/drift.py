@@ -1,6 +1,6 @@
 """What neighbours do not show: bands of identical releases, and small steps that add up."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -46,6 +46,23 @@ def bands(releases: Sequence[str], verdicts: Verdicts) -> list[Band]:
             found.append(Band(first=b, last=b))
     return found
 
+
+def told(found: Sequence[Band], drifting: Sequence[Drift]) -> Iterator[str]:
+    """Bands and drifts in a few lines for a terminal."""
+    spans = [b.first if b.first == b.last else f"{b.first} to {b.last}" for b in found]
+    yield f"identical releases: {' | '.join(spans)}"
+    for drift in drifting[:_TOLD]:
+        name = " ".join(filter(None, (drift.artifact, drift.part, drift.scope)))
+        far = "" if drift.max_abs is None else f", {drift.max_abs:.3g} at most"
+        yield (
+            f"small steps add up: from {drift.first} to {drift.last} {name} leaves the profile "
+            f"{drift.profile}{far}, though no step does"
+        )
+    if len(drifting) > _TOLD:
+        yield f"and {len(drifting) - _TOLD} more of these"
+
+
+_TOLD = 5
 
 # A step passes where nothing differs beyond the profile; what is missing, failed or unstable passes
 # nothing. `failures` counts the steps before a release that do not pass.

@@ -26,6 +26,14 @@ _Numbers = npt.NDArray[np.int64]
 # No length, passage or place of a capture comes near, and sums of as many fit into int64.
 _LIMIT = 2**31
 
+GROUNDS = frozenset(
+    {
+        *("sample_pids", "num_passages", "reverse_indices", "input_ids", "batch_masks"),
+        *("doclens", "index_doclens", "ivf_lengths", "index_ivf_lengths"),
+    }
+)
+"""What a location is told from: where two captures have these alike, they have it alike."""
+
 _CHUNK_METADATA = ("first passage", "number of passages", "number of embeddings", "first embedding")
 
 

@@ -4,13 +4,11 @@ from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from matrix_capture.catalogue import (
     BY_NAME,
@@ -20,68 +18,27 @@ from matrix_capture.catalogue import (
     Device,
     expected,
 )
+from matrix_capture.digest import Snapshot
 from matrix_capture.errors import MatrixError
-from matrix_capture.schema import Capture, Record, list_captures, read_capture
-from matrix_capture.settings import Settings
+from matrix_capture.schema import Capture, Record
+from matrix_capture.values import ValueStore
 from matrix_compare.alignment import Alignment, Column
 from matrix_compare.comparable import obstacles
 from matrix_compare.gauge import Gauge
+from matrix_compare.location import GROUNDS, Locator
 from matrix_compare.metrics import Distances
 from matrix_compare.origin import DIFFERING, ROLES, Family, Place
+from matrix_compare.relabelling import CENTROIDS, LABELLED, relabelled
 from matrix_compare.schema import COLUMNS, Verdict
 from matrix_compare.verdict import Finding, Side, judge, stop
 
 _Numbers = npt.NDArray[np.int64] | npt.NDArray[np.int8]
+RENUMBERED = "equal up to the numbering of the centroids"
+"""The reason of a reordering that no order rule explains."""
+
 _OF_PAIR = ("lane", "a", "b", "role")
 _CODES = {verdict: code for code, verdict in enumerate(Verdict)}
 _DIFFERING = [_CODES[verdict] for verdict in DIFFERING]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Captures:
-    """The readable captures of a lane in release order; `excluded` says why others are not."""
-
-    lane: str
-    captures: tuple[Capture, ...]
-    excluded: tuple[str, ...]
-
-    def of(self, torch: str) -> Capture:
-        """The capture of one release.
-
-        Raises:
-            MatrixError: there is none.
-        """
-        for capture in self.captures:
-            if capture.record.torch == torch:
-                return capture
-        state = "no"
-        if any(f"torch-{torch}.parquet" in line for line in self.excluded):
-            state = "no readable"
-        raise MatrixError(
-            f"{state} capture of torch {torch} in lane {self.lane}; nox -s capture-{torch} makes it"
-        )
-
-
-def load_captures(data: Path, lane: str, settings: Settings) -> Captures:
-    """Read every capture of a lane that can be read and belongs to a release of `matrix.toml`.
-
-    Raises:
-        MatrixError: the lane has no capture at all.
-    """
-    paths = list_captures(data, lane)
-    if not paths:
-        raise MatrixError(f"no captures of lane {lane} in {data}; make some with nox -s matrix")
-    captures, excluded = [], []
-    for path in paths:
-        try:
-            capture = read_capture(path)
-            _check(capture, path, lane, settings)
-        except MatrixError as error:
-            excluded.append(str(error))
-        else:
-            captures.append(capture)
-    captures.sort(key=lambda capture: settings.releases.index(capture.record.torch))
-    return Captures(lane=lane, captures=tuple(captures), excluded=tuple(excluded))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,7 +60,7 @@ class Verdicts:
         return rows
 
 
-def compare(captures: Sequence[Capture], gauge: Gauge) -> Verdicts:
+def compare(captures: Sequence[Capture], gauge: Gauge, store: ValueStore) -> Verdicts:
     """The verdicts of all pairs, each capture against every later one.
 
     Rows come in the order of a, b, catalogue, scope and part. Where a run stopped, whatever the
@@ -116,7 +73,7 @@ def compare(captures: Sequence[Capture], gauge: Gauge) -> Verdicts:
         return Verdicts(table=COLUMNS.empty_table(), places={})
     records = [capture.record for capture in captures]
     pairs = list(combinations(range(len(captures)), 2))
-    judging = _Judging(captures, gauge)
+    judging = _Judging(captures, gauge, store)
     judged = list(judging.pairs(pairs))
     sizes = [len(numbers) for numbers, _ in judged]
     ends = np.cumsum(sizes, dtype=np.int64)
@@ -144,22 +101,27 @@ class _Judging:
     of such findings.
     """
 
-    def __init__(self, captures: Sequence[Capture], gauge: Gauge) -> None:
+    def __init__(self, captures: Sequence[Capture], gauge: Gauge, store: ValueStore) -> None:
         self._records = [capture.record for capture in captures]
         self._gauge = gauge
+        self._store = store
         self._aligned = Alignment(captures)
+        self._locators = [Locator(capture, store) for capture in captures]
+        self._renumbered: dict[bytes, set[int]] = {}
         self._rows: list[dict[str, Any]] = []
         self._verdicts = array("b")
         self._families: dict[tuple[Place, ...], Family] = {}
         self._places: list[Place] = [
             (column.artifact.name, column.part, column.scope) for column in self._aligned.columns
         ]
+        self._labelled = [n for n, place in enumerate(self._places) if place[0] in LABELLED]
         self._explained = [_explained(record) for record in self._records]
 
     def pairs(self, pairs: Sequence[tuple[int, int]]) -> Iterator[tuple[_Numbers, _Numbers]]:
         """The findings of each pair in order, and the role of each."""
         reasons = [obstacles(self._records[a], self._records[b]) for a, b in pairs]
         for (a, b), cells, why in zip(pairs, self._cells(pairs, reasons), reasons, strict=True):
+            self._settle_numbering(a, b, cells)
             columns = np.flatnonzero(cells >= 0)
             places = [self._places[n] for n in columns.tolist()]
             found = [*cells[columns].tolist(), *self._absent(a, b, places, why)]
@@ -205,9 +167,9 @@ class _Judging:
         pair, column = np.nonzero(settled)
         contents = int(self._aligned.content.max(initial=0)) + 1
         code = (column * contents + left[settled]) * contents + right[settled]
-        _, first, of = np.unique(
-            code * 2 + key_identical[settled], return_index=True, return_inverse=True
-        )
+        ground = self._grounds()[a[pair]]
+        code = (code * (int(ground.max(initial=0)) + 1) + ground) * 2 + key_identical[settled]
+        _, first, of = np.unique(code, return_index=True, return_inverse=True)
         examples = list(zip(pair[first].tolist(), column[first].tolist(), strict=True))
         judged = np.array(self._judged(examples, pairs, reasons, key_identical), np.int64)
         alone = np.isin(np.array(self._verdicts, np.int8)[judged], _DIFFERING)
@@ -258,22 +220,84 @@ class _Judging:
         """The findings of some cells, each the number of a pair and of a column."""
         needed = {(side, column) for pair, column in cells for side in pairs[pair]}
         found = self._aligned.cells(needed)
-        return [
-            self._keep(
-                self._aligned.columns[column],
-                judge(
-                    self._aligned.columns[column].artifact,
-                    *(
-                        Side(record=self._records[side], cell=found.get((side, column)))
-                        for side in pairs[pair]
-                    ),
-                    obstacles=reasons[pair],
-                    key_identical=bool(key_identical[pair, column]),
-                    gauge=self._gauge,
-                ),
+        numbers = []
+        for pair, column in cells:
+            a, b = (
+                Side(record=self._records[side], cell=found.get((side, column)))
+                for side in pairs[pair]
             )
-            for pair, column in cells
-        ]
+            finding = judge(
+                self._aligned.columns[column].artifact,
+                a,
+                b,
+                obstacles=reasons[pair],
+                key_identical=bool(key_identical[pair, column]),
+                gauge=self._gauge,
+            )
+            where = self._located(pairs[pair][0], self._places[column], finding.distances)
+            numbers.append(self._keep(self._aligned.columns[column], finding, **where))
+        return numbers
+
+    def _grounds(self) -> npt.NDArray[np.int64]:
+        """A number for each capture, the same where an index means the same place."""
+        columns = [n for n, place in enumerate(self._places) if place[0] in GROUNDS]
+        contents = self._aligned.content[:, columns]
+        grounds: npt.NDArray[np.int64] = np.unique(contents, axis=0, return_inverse=True)[1]
+        return grounds.reshape(-1)
+
+    def _located(self, capture: int, place: Place, distances: Distances | None) -> dict[str, str]:
+        """Where the first and the largest difference lie, in words."""
+        if distances is None:
+            return {}
+        found = {
+            "first_at": (distances.first_occurrence, distances.first_index),
+            "largest_at": (distances.largest_occurrence, distances.largest_index),
+        }
+        return {
+            name: self._locators[capture].tell(*place, occurrence, index)
+            for name, (occurrence, index) in found.items()
+            if index is not None
+        }
+
+    def _settle_numbering(self, a: int, b: int, cells: npt.NDArray[np.int64]) -> None:
+        """Where only the numbers of the centroids moved, have the cells of a pair say so."""
+        labelled = [n for n in self._labelled if cells[n] >= 0]
+        verdicts = {n: Verdict(self._rows[cells[n]]["verdict"]) for n in labelled}
+        differing = [n for n in labelled if verdicts[n] in DIFFERING]
+        if not any(self._places[n][0] in CENTROIDS for n in differing):
+            return
+        contents = self._aligned.content[np.ix_((a, b), labelled)].tobytes()
+        if contents not in self._renumbered:
+            found = self._aligned.cells([(side, n) for side in (a, b) for n in labelled])
+            number = {self._places[n]: n for n in labelled}
+
+            def values(place: Place) -> list[tuple[Snapshot, Snapshot]] | None:
+                sides = [found[side, number[place]].occurrences for side in (a, b)]
+                try:
+                    return [
+                        (self._store.get(x.digest), self._store.get(y.digest))
+                        for x, y in zip(*sides, strict=True)
+                    ]
+                except (MatrixError, ValueError):
+                    return None  # not kept, damaged, or not as many on both sides
+
+            equal = relabelled(
+                values,
+                differing=[self._places[n] for n in differing],
+                identical=[self._places[n] for n in labelled if verdicts[n] is Verdict.IDENTICAL],
+            )
+            self._renumbered[contents] = {number[place] for place in equal}
+        for n in self._renumbered[contents]:
+            row = self._rows[cells[n]]
+            finding = Finding(
+                verdict=Verdict.REORDERED,
+                reason=RENUMBERED,
+                occurrences=row["occurrences"],
+                identical=row["identical"],
+                differing_occurrences=tuple(row["differing_occurrences"]),
+                differing_blocks=row["differing_blocks"],
+            )
+            cells[n] = self._keep(self._aligned.columns[n], finding)
 
     def _absent(
         self, a: int, b: int, places: Sequence[Place], reasons: tuple[str, ...]
@@ -294,36 +318,10 @@ class _Judging:
             numbers.append(self._keep(column, finding))
         return numbers
 
-    def _keep(self, column: Column, finding: Finding) -> int:
-        self._rows.append(_row(column, finding))
+    def _keep(self, column: Column, finding: Finding, **where: str) -> int:
+        self._rows.append(_row(column, finding) | where)
         self._verdicts.append(_CODES[finding.verdict])
         return len(self._rows) - 1
-
-
-def _check(capture: Capture, path: Path, lane: str, settings: Settings) -> None:
-    record = capture.record
-    if record.lane != lane or path.name != f"torch-{record.torch}.parquet":
-        raise MatrixError(
-            f"{path}: its record says torch {record.torch} of lane {record.lane}; "
-            "move it where it belongs"
-        )
-    if record.torch not in settings.releases:
-        raise MatrixError(f"{path}: torch {record.torch} is not in matrix.toml; add it there")
-    for name in _REQUIRED:
-        if capture.rows.column(name).null_count:
-            raise MatrixError(f"{path}: column {name} has empty entries; capture the release again")
-    counted = capture.rows.group_by(_KEY).aggregate([([], "count_all")])
-    twice = counted.filter(pc.field("count_all") > 1).slice(0, 1).to_pylist()
-    if twice:
-        told = ", ".join(f"{name} {twice[0][name]!r}" for name in _KEY)
-        raise MatrixError(f"{path}: several rows for {told}; capture the release again")
-
-
-_KEY = ["repeat", "artifact", "part", "scope", "occurrence"]
-_REQUIRED = (
-    *("seq", "repeat", "stage", "artifact", "part", "scope", "occurrence"),
-    *("dtype", "shape", "digest"),
-)
 
 
 def _expected(record: Record) -> set[str]:

@@ -486,11 +486,3 @@ def _dtypes(capture: Capture) -> dict[tuple[str, str, str], str]:
         capture.rows.column(name).to_pylist() for name in ("artifact", "part", "scope", "dtype")
     ]
     return {(name, part, scope): dtype for name, part, scope, dtype in zip(*columns, strict=True)}
-
-
-def print_pair(console: Any, a: Capture, b: Capture, rows: Sequence[Row], _: Any) -> None:
-    """Until the command line calls `terminal.print_report`."""
-    from matrix_capture.settings import read_settings  # noqa: PLC0415
-    from matrix_compare.terminal import print_report  # noqa: PLC0415
-
-    print_report(console, build(a, b, rows, read_settings()))

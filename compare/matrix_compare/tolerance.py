@@ -3,10 +3,8 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from matrix_capture.errors import MatrixError
 from matrix_capture.settings import Settings, Tolerance
@@ -24,6 +22,24 @@ class Profile:
     def tolerance(self, dtype: str) -> Tolerance:
         """What this profile allows for a torch dtype."""
         return self.tolerances.get(dtype, self.tolerances[_FALLBACK])
+
+    def limits(self, dtype: str) -> tuple[float, float]:
+        """Atol and rtol for a float dtype as `torch.allclose` rounds them on a CPU.
+
+        Both become float32 and atol then the dtype itself, which is what it is added up in; for
+        float64 they stay what they are.
+        """
+        bounds = self.tolerance(dtype)
+        if dtype == "float64":
+            return bounds.atol, bounds.rtol
+        with np.errstate(over="ignore"):
+            atol, rtol = np.float32(bounds.atol), np.float32(bounds.rtol)
+            if dtype == "float16":
+                atol = np.float32(np.float16(atol))
+        if dtype == "bfloat16":
+            word = int(atol.view(np.uint32))
+            atol = np.uint32((word + 0x7FFF + (word >> 16 & 1)) & 0xFFFF0000).view(np.float32)
+        return float(atol), float(rtol)
 
 
 def read_profiles(settings: Settings) -> tuple[Profile, ...]:
@@ -46,20 +62,3 @@ def read_profiles(settings: Settings) -> tuple[Profile, ...]:
     return tuple(
         Profile(name=name, tolerances=tolerances) for name, tolerances in settings.profiles.items()
     )
-
-
-def close(a: npt.NDArray[Any], b: npt.NDArray[Any], tolerance: Tolerance) -> npt.NDArray[np.bool_]:
-    """Which elements are close in the sense of `torch.allclose(a, b)`: |a-b| <= atol + rtol*|b|.
-
-    NaN is close to nothing, infinities only to themselves; integers and bools must be equal. Pass
-    floats as float64: torch rounds each step to the input's dtype, so a float16 value that lies on
-    the border may fall on its other side there.
-    """
-    equal: npt.NDArray[np.bool_] = a == b
-    if a.dtype.kind != "f":
-        return equal
-    with np.errstate(invalid="ignore", over="ignore"):
-        error = np.abs(a - b)
-        allowed = tolerance.atol + tolerance.rtol * np.abs(b)
-        within: npt.NDArray[np.bool_] = np.isfinite(error) & (error <= allowed)
-        return equal | within

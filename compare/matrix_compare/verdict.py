@@ -10,9 +10,6 @@ from matrix_capture.schema import STAGES, Record
 from matrix_compare.metrics import Distances, worst
 from matrix_compare.schema import Verdict
 
-Gauging = Callable[[bytes, bytes], Distances | str]
-"""Distances of two values by their digests, or the reason why there are none."""
-
 NOT_FINITE = "NaN or infinity"
 """What a reason says where elements have no distance."""
 
@@ -28,6 +25,11 @@ class Occurrence:
     multiset: bytes | None
     blocks: tuple[bytes, ...]
     numel: int
+    nan: int
+
+
+Gauging = Callable[[Occurrence, Occurrence], Distances | str]
+"""The distances of the second value from the first, or the reason why there are none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -146,12 +148,13 @@ def compare_cells(
     unlike = next(filter(None, (_unlike(x, y) for x, y in pairs)), "")
     if unlike:
         return _unequal(Verdict.DIFFERS, unlike, a, b)
-    found = [gauge(x.digest, y.digest) for x, y in pairs]
+    found = [gauge(x, y) for x, y in pairs]
     without = next((reason for reason in found if isinstance(reason, str)), "")
     if without:
         return _unequal(Verdict.DIFFERS, without, a, b)
     same = sum(o.numel for o in a.occurrences) - sum(x.numel for x, _ in pairs)
-    distances = worst([item for item in found if isinstance(item, Distances)], same)
+    parts = [item for item in found if isinstance(item, Distances)]
+    distances = worst(parts, [x.number for x, _ in pairs], same)
     if distances.profiles:
         return _unequal(Verdict.CLOSE, "", a, b, distances)
     reason = "outside every profile"
@@ -195,6 +198,7 @@ def _occurrence(row: Mapping[str, Any]) -> Occurrence:
         multiset=row["multiset"],
         blocks=tuple(row["blocks"] or ()),
         numel=max(0, row["numel"] or 0),
+        nan=row["nan"] or 0,
     )
 
 

@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -11,12 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from matrix_capture import digest
-from matrix_capture.digest import Snapshot, content_hash, snapshot
+from matrix_capture import digest, values
+from matrix_capture.digest import Snapshot, block_hashes, content_hash, snapshot
 from matrix_capture.errors import MatrixError
 from matrix_capture.room import Room
 from matrix_capture.values import DeferredStore, ValueStore
@@ -213,6 +214,72 @@ def test_a_value_under_the_wrong_name(snap: Snapshot, tmp_path: Path) -> None:
 def test_an_absent_value(tmp_path: Path) -> None:
     with pytest.raises(MatrixError, match="no such value; capture the release again"):
         ValueStore(tmp_path).get(bytes(32))
+
+
+# Some blocks of a value.
+
+
+def hashes_of(value: Snapshot) -> dict[int, bytes]:
+    return dict(enumerate(block_hashes(value)))
+
+
+def read_blocks(store: ValueStore, value: Snapshot, hashes: dict[int, bytes]) -> bytes:
+    parts = list(store.blocks(content_hash(value), value.layout, hashes))
+    for start, part in parts:
+        assert part.dtype == value.data.dtype
+        assert part.tobytes() == value.data[start : start + part.size].tobytes()
+    return b"".join(part.tobytes() for _, part in parts)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(value=snapshots(), data=st.data())
+def test_blocks_come_back_bit_for_bit(value: Snapshot, data: st.DataObject, tmp_path: Path) -> None:
+    assume(value.data.dtype.kind != "c")
+    with mock.patch.object(digest, "BLOCK_BYTES", 16), mock.patch.object(values, "_PIECE", 3):
+        store = ValueStore(tmp_path / str(digest.BLOCK_BYTES))
+        store.put(value, content_hash(value))
+        hashes = hashes_of(value)
+        assert read_blocks(store, value, hashes) == bytes(value.raw)
+        some = {n: hashes[n] for n in hashes if data.draw(st.booleans())}
+        width = value.block_rows * value.row_bytes
+        wanted = b"".join(bytes(value.raw)[n * width : (n + 1) * width] for n in some)
+        assert read_blocks(store, value, some) == wanted
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_blocks_of_a_damaged_value(name: str, snap: Snapshot, tmp_path: Path) -> None:
+    store = ValueStore(tmp_path)
+    store.put(snap, content_hash(snap))
+    DAMAGE[name](stored_file(tmp_path))
+    with pytest.raises(MatrixError, match="delete it") as caught:
+        read_blocks(store, snap, hashes_of(snap))
+    assert "\n" not in str(caught.value)
+
+
+def test_blocks_of_another_layout_or_hash(snap: Snapshot, tmp_path: Path) -> None:
+    store = ValueStore(tmp_path)
+    key = content_hash(snap)
+    store.put(snap, key)
+    with pytest.raises(MatrixError, match=r"no float32 of shape \(96, 300\)"):
+        list(store.blocks(key, replace(snap.layout, shape=(96, 300)), hashes_of(snap)))
+    with pytest.raises(MatrixError, match="no int32 of shape"):
+        list(store.blocks(key, replace(snap.layout, dtype="int32"), hashes_of(snap)))
+    with pytest.raises(MatrixError, match="block 0 does not match its hash"):
+        list(store.blocks(key, snap.layout, {0: bytes(16)}))
+    with pytest.raises(MatrixError, match="delete it"):
+        list(store.blocks(key, snap.layout, {7: bytes(16)}))
+    with pytest.raises(MatrixError, match="no such value"):
+        list(store.blocks(bytes(32), snap.layout, {}))
+
+
+def test_blocks_of_a_file_with_other_row_groups(snap: Snapshot, tmp_path: Path) -> None:
+    store = ValueStore(tmp_path)
+    store.put(snap, content_hash(snap))
+    path = stored_file(tmp_path)
+    pq.write_table(pq.read_table(path), path, row_group_size=1000)
+    assert content_hash(store.get(content_hash(snap))) == content_hash(snap)
+    with pytest.raises(MatrixError, match="block 0 has 1000 elements"):
+        read_blocks(store, snap, hashes_of(snap))
 
 
 # Interrupted and concurrent writers.

@@ -6,9 +6,10 @@ import pytest
 
 from matrix_capture.settings import Settings
 from matrix_capture.values import ValueStore
+from matrix_compare.captures import load_captures
 from matrix_compare.drift import Band, Drift, bands, drifts
 from matrix_compare.gauge import Gauge
-from matrix_compare.pairs import compare, load_captures
+from matrix_compare.pairs import compare
 from matrix_compare.tolerance import read_profiles
 from tests.compare.conftest import LANE, Maker, Put
 
@@ -25,7 +26,7 @@ def seen(make: Maker, tmp_path: Path, settings: Settings, store: ValueStore) -> 
             there = np.array([1.0, 2.0 if value is None else value], np.float32)
             make(torch, [] if value is None else [Put(artifact="D", value=there, scope="sample")])
         captures = load_captures(tmp_path, LANE, settings).captures
-        verdicts = compare(captures, Gauge(store, read_profiles(settings)))
+        verdicts = compare(captures, Gauge(store, read_profiles(settings)), store)
         names = [capture.record.torch for capture in captures]
         return bands(names, verdicts), drifts(names, verdicts, PROFILES)
 
@@ -49,8 +50,8 @@ def test_bands(seen: Any) -> None:
     ]
 
 
-def test_no_captures_have_no_bands(seen: Any) -> None:
-    assert bands([], compare([], Gauge(ValueStore("nowhere"), ()))) == []
+def test_no_captures_have_no_bands(store: ValueStore) -> None:
+    assert bands([], compare([], Gauge(store, ()), store)) == []
 
 
 def test_small_steps_that_add_up(seen: Any) -> None:

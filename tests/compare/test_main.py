@@ -1,10 +1,12 @@
 import json
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
+from matrix_compare import gauge
 from matrix_compare.__main__ import main
 from matrix_compare.schema import read_verdicts
 from tests.compare.conftest import LANE, ROOT, Maker, Put, pipeline_puts
@@ -40,6 +42,7 @@ def test_without_names_one_line_per_consecutive_pair(run: Any, tmp_path: Path) -
     assert out.splitlines() == [
         "2.7.0...2.7.1: 8 identical",
         "2.7.1...2.8.0: 7 identical, 1 differs; starts at embs",
+        "identical releases: 2.7.0 to 2.7.1 | 2.8.0",
         f"wrote {written}",
     ]
     assert len(read_verdicts(tmp_path, LANE)) == 3 * 8
@@ -71,10 +74,45 @@ def test_json(run: Any, tmp_path: Path) -> None:
     content = json.loads(file.read_text())
     assert (content["schema_version"], content["lane"]) == (1, LANE)
     assert content["verdicts"] == read_verdicts(tmp_path, LANE)
+    assert content["bands"] == [
+        {"first": "2.7.0", "last": "2.7.1"},
+        {"first": "2.8.0", "last": "2.8.0"},
+    ]
+    assert [(r["a"], r["b"], r["level"]) for r in content["reports"]] == [
+        ("2.7.0", "2.7.1", "pass"),
+        ("2.7.1", "2.8.0", "alert"),
+    ]
     run("2.7.0", "2.8.0", "--json", str(file))
     content = json.loads(file.read_text())
     assert {(row["a"], row["b"]) for row in content["verdicts"]} == {("2.7.0", "2.8.0")}
     assert run("--json", str(tmp_path))[0] == 2
+
+
+@pytest.mark.usefixtures("three")
+def test_markdown_and_junit(run: Any, tmp_path: Path) -> None:
+    page, suites = tmp_path / "out.md", tmp_path / "out.xml"
+    code, out, _ = run("2.7.1", "2.8.0", "--markdown", str(page), "--junit", str(suites))
+    assert code == 0
+    assert f"wrote {page}\nwrote {suites}\n" in out
+    assert "2.7.1...2.8.0" in page.read_text(encoding="utf-8")
+    (suite,) = ElementTree.fromstring(suites.read_bytes())  # noqa: S314 - our own
+    assert suite.get("tests") == "8"
+
+
+@pytest.mark.usefixtures("three")
+def test_what_was_measured_is_not_measured_again(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run()
+    before = read_verdicts(tmp_path, LANE)
+
+    def refuse(*_: Any) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(gauge, "measure", refuse)
+    assert run()[0] == 0
+    assert read_verdicts(tmp_path, LANE) == before
+    assert any(row["max_abs"] for row in before)
 
 
 @pytest.mark.usefixtures("three")

@@ -1,18 +1,21 @@
 import math
 import struct
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from matrix_capture.digest import Snapshot, snapshot
+from matrix_capture.digest import Layout, Snapshot, snapshot, storage_dtype
 from matrix_capture.errors import MatrixError
 from matrix_capture.settings import Tolerance
-from matrix_compare import metrics
 from matrix_compare.metrics import Distances, measure, worst
 from matrix_compare.tolerance import Profile
 
@@ -30,18 +33,32 @@ def snap_of(array: npt.NDArray[Any], dtype: str | None = None) -> Snapshot:
     return Snapshot(dtype=dtype, shape=array.shape, device="cpu", data=array.reshape(-1))
 
 
+def between(
+    a: Snapshot, b: Snapshot, profiles: Sequence[Profile] = PROFILES, size: int | None = None
+) -> Distances:
+    """Their distances; `size` elements at a time, and then none of the equal ones."""
+    if size is None:
+        return measure(a.layout, [(0, a.data, b.data)], profiles)
+    parts = [(at, a.data[at : at + size], b.data[at : at + size]) for at in range(0, a.numel, size)]
+    return measure(a.layout, [part for part in parts if not_equal(*part[1:])], profiles)
+
+
+def not_equal(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> bool:
+    """As a hash of the block and the count of NaN tell."""
+    return a.tobytes() != b.tobytes() or bool(np.isnan(a).any())
+
+
 def of(a: npt.NDArray[Any], b: npt.NDArray[Any], dtype: str | None = None) -> Distances:
-    return measure(snap_of(a, dtype), snap_of(b, dtype), PROFILES)
+    return between(snap_of(a, dtype), snap_of(b, dtype))
 
 
 @st.composite
-def float_pairs(draw: st.DrawFn) -> tuple[Snapshot, Snapshot]:
+def float_pairs(
+    draw: st.DrawFn, dtypes: Sequence[str] = ("float16", "bfloat16", "float32", "float64")
+) -> tuple[Snapshot, Snapshot]:
     """Two values of one float dtype and shape, of any bits, with many equal elements."""
-    dtype, word = draw(
-        st.sampled_from(
-            [("float16", "u2"), ("bfloat16", "u2"), ("float32", "u4"), ("float64", "u8")]
-        )
-    )
+    dtype = draw(st.sampled_from(dtypes))
+    word = f"u{storage_dtype(dtype).itemsize}"
     shape = draw(SHAPES)
     size = math.prod(shape)
     bits = hnp.arrays(np.dtype(word), size)
@@ -83,6 +100,20 @@ def reference(a: Snapshot, b: Snapshot) -> dict[str, Any]:
         n for n in range(len(pairs)) if raw_a[n * width :][:width] != raw_b[n * width :][:width]
     ]
     relative = [abs(x - y) / abs(y) for x, y in known if x != y and y]
+    histogram = [0] * (1 + max((ulp.bit_length() for ulp in ulps), default=-1))
+    for ulp in ulps:
+        histogram[ulp.bit_length()] += 1
+    farthest = [
+        n
+        for n, (x, y) in enumerate(pairs)
+        if x != y and (x, y) in known and abs(x - y) == max(gaps, default=None)
+    ]
+
+    def index(numbers: list[int]) -> tuple[int, ...] | None:
+        if not numbers:
+            return None
+        return tuple(np.argwhere(np.arange(len(pairs)).reshape(a.shape) == numbers[0])[0].tolist())
+
     return {
         "elements": len(pairs),
         "unordered": len(pairs) - len(known),
@@ -91,52 +122,126 @@ def reference(a: Snapshot, b: Snapshot) -> dict[str, Any]:
         "max_rel": max(relative, default=None),
         "equal_fraction": sum(x == y for x, y in pairs) / len(pairs) if pairs else 1.0,
         "max_ulp": min(ulps[-1], 2**63 - 1) if ulps else None,
+        "p50_ulp": ulps[math.ceil(len(ulps) / 2) - 1] if ulps else None,
         "p99_ulp": ulps[math.ceil(99 * len(ulps) / 100) - 1] if ulps else None,
-        "first_index": np.argwhere(np.arange(len(pairs)).reshape(a.shape) == places[0])[0].tolist()
-        if places
-        else None,
+        "ulp_histogram": tuple(histogram),
+        "first_index": index(places),
+        "largest_index": index(farthest),
     }
 
 
-@settings(max_examples=300)
-@given(pair=float_pairs())
-def test_floats_agree_with_a_slow_reference(pair: tuple[Snapshot, Snapshot]) -> None:
-    found, expected = measure(*pair, PROFILES), reference(*pair)
-    for name in ("elements", "unordered", "max_abs", "equal_fraction", "max_ulp"):
+def outside(a: Snapshot, b: Snapshot, tolerance: Tolerance) -> int:
+    """How many elements are not close, each step rounded to the dtype by numpy."""
+    x, y = a.numbers(), b.numbers()
+    kind = x.dtype.type
+    rtol = tolerance.rtol if kind is np.float64 else np.float32(tolerance.rtol)
+    with np.errstate(all="ignore"):
+        error = np.abs(x - y)
+        scaled = np.abs(y.astype(type(rtol)) * rtol).astype(kind)
+        allowed = scaled + kind(tolerance.atol)
+        close = (x == y) | (np.isfinite(error) & (error <= allowed))
+    return int(close.size - close.sum())
+
+
+@settings(max_examples=300, deadline=None)
+@given(pair=float_pairs(), size=st.none() | st.integers(1, 9))
+def test_floats_agree_with_a_slow_reference(
+    pair: tuple[Snapshot, Snapshot], size: int | None
+) -> None:
+    found, expected = between(*pair, size=size), reference(*pair)
+    for name in (
+        *("elements", "unordered", "max_abs", "equal_fraction", "max_ulp", "ulp_histogram"),
+        *("first_index", "largest_index"),
+    ):
         assert getattr(found, name) == expected[name], name
     if expected["mean_abs"] is not None:
         assert found.mean_abs == pytest.approx(expected["mean_abs"], rel=1e-12)
-    if expected["p99_ulp"] is not None:
-        assert found.p99_ulp == pytest.approx(expected["p99_ulp"], rel=2**-12)
+    for name in ("p50_ulp", "p99_ulp"):
+        assert getattr(found, name) == (
+            None if expected[name] is None else pytest.approx(expected[name], rel=2**-12)
+        )
     if expected["max_rel"] is not None:
         assert found.max_rel == expected["max_rel"]
-    assert (None if found.first_index is None else list(found.first_index)) == expected[
-        "first_index"
-    ]
 
 
-@given(pair=float_pairs())
-def test_profiles_are_those_of_allclose(pair: tuple[Snapshot, Snapshot]) -> None:
-    a, b = pair
+@st.composite
+def tolerances(draw: st.DrawFn) -> Tolerance:
+    sizes = st.just(0.0) | st.sampled_from([1e-8, 1e-5, 1e-3, 0.5]) | st.floats(0, 10)
+    return Tolerance(atol=draw(sizes), rtol=draw(sizes))
+
+
+def bordering(b: Snapshot, tolerance: Tolerance, steps: npt.NDArray[Any]) -> Snapshot:
+    """A value each of whose elements lies some steps of its dtype from what is allowed of `b`."""
+    y = b.numbers().astype(np.float64)
     with np.errstate(all="ignore"):
-        x, y = a.numbers().astype(np.float64), b.numbers().astype(np.float64)
-        gap = x - y
-        assume(bool((np.isfinite(gap) | ~np.isfinite(x) | ~np.isfinite(y)).all()))
-        expected = tuple(
-            profile.name
-            for profile in PROFILES
-            if np.allclose(
-                x, y, atol=profile.tolerance(a.dtype).atol, rtol=profile.tolerance(a.dtype).rtol
-            )
-        )
-    assert measure(a, b, PROFILES).profiles == expected
+        border = (y + tolerance.atol + tolerance.rtol * np.abs(y)).astype(b.numbers().dtype)
+    bits = border.view(f"i{border.itemsize}")
+    return replace(b, data=(bits + steps.astype(bits.dtype)).view(border.dtype))
+
+
+@settings(max_examples=300, deadline=None)
+@given(pair=float_pairs(["float16", "float32", "float64"]), tolerance=tolerances(), data=st.data())
+def test_profiles_are_those_of_allclose(
+    pair: tuple[Snapshot, Snapshot], tolerance: Tolerance, data: st.DataObject
+) -> None:
+    a, b = pair
+    profile = Profile(name="p", tolerances={"other": tolerance})
+    steps = data.draw(hnp.arrays(np.int16, b.numel, elements=st.integers(-2, 2)))
+    for left in (a, bordering(b, tolerance, steps)):
+        found = between(left, b, [profile])
+        assert found.violations == (outside(left, b, tolerance),)
+        assert found.profiles == (() if found.violations[0] else ("p",))
+
+
+@given(pair=float_pairs(["float64"]), tolerance=tolerances())
+def test_float64_is_close_where_numpy_says_so(
+    pair: tuple[Snapshot, Snapshot], tolerance: Tolerance
+) -> None:
+    x, y = (side.numbers() for side in pair)
+    with np.errstate(all="ignore"):
+        close = np.isclose(x, y, atol=tolerance.atol, rtol=tolerance.rtol, equal_nan=False)
+        # numpy lets a difference that overflowed pass where the allowance overflowed too; torch
+        # does not: an error that is not finite is never within bounds.
+        close &= np.isfinite(x - y) | (x == y)
+    profile = Profile(name="p", tolerances={"other": tolerance})
+    assert between(*pair, [profile]).violations == (int(close.size - close.sum()),)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize(
+    ("a", "b", "expected"),
+    [
+        (np.nan, np.nan, False),
+        (np.inf, np.inf, True),
+        (np.inf, -np.inf, False),
+        (np.inf, 1.0, False),
+        (1.0, np.inf, False),
+        (0.0, -0.0, True),
+        (1.5, 1.0, True),
+        ("above 1.5", 1.0, False),
+        (1.0, 2.0, False),
+        (2.0, 1.0, False),
+    ],
+)
+def test_close_at_the_edges(dtype: str, a: Any, b: float, expected: bool) -> None:
+    if a == "above 1.5":
+        a = np.nextafter(np.array(1.5, dtype), np.array(2, dtype))
+    quarter = Profile(name="p", tolerances={"other": Tolerance(atol=0.25, rtol=0.25)})
+    left, right = (snapshot(np.array([number], dtype)) for number in (a, b))
+    assert bool(between(left, right, [quarter]).profiles) == expected
+
+
+def test_the_reference_is_the_second_value() -> None:
+    tenth = Profile(name="p", tolerances={"other": Tolerance(atol=0.0, rtol=0.1)})
+    nine, ten = (snapshot(np.array([number])) for number in (9.0, 10.0))
+    assert between(nine, ten, [tenth]).profiles
+    assert not between(ten, nine, [tenth]).profiles
 
 
 @given(pair=float_pairs())
 def test_ulps_are_symmetric_and_zero_only_between_equals(pair: tuple[Snapshot, Snapshot]) -> None:
-    a, b = pair
-    there, back = measure(a, b, PROFILES), measure(b, a, PROFILES)
-    assert (there.max_ulp, there.p99_ulp) == (back.max_ulp, back.p99_ulp)
+    there, back = between(*pair), between(*pair[::-1])
+    assert (there.max_ulp, there.ulp_histogram) == (back.max_ulp, back.ulp_histogram)
     assert (there.max_ulp == 0 and not there.unordered) == (
         there.equal_fraction == 1.0 and there.elements > 0
     )
@@ -144,28 +249,31 @@ def test_ulps_are_symmetric_and_zero_only_between_equals(pair: tuple[Snapshot, S
 
 @given(pair=float_pairs())
 def test_a_value_lies_at_no_distance_from_itself(pair: tuple[Snapshot, Snapshot]) -> None:
-    found = measure(pair[0], pair[0], PROFILES)
-    assert found.first_index is None
+    found = between(pair[0], pair[0])
+    assert (found.first_index, found.largest_index) == (None, None)
     assert found.max_abs in (0.0, None)
     assert found.unordered == int(np.isnan(pair[0].numbers()).sum())
+    assert found.violations == (found.unordered,) * len(PROFILES)
 
 
-@given(pair=float_pairs())
-def test_rtol_needed_is_the_smallest_that_passes(pair: tuple[Snapshot, Snapshot]) -> None:
-    a, b = pair
-    needed = measure(a, b, PROFILES).rtol_needed
-    atol = PROFILES[0].tolerance(a.dtype).atol
+@settings(max_examples=300, deadline=None)
+@given(pair=float_pairs(), atol=st.sampled_from([0.0, 1e-8, 1e-3, 1.0]))
+def test_rtol_needed_is_the_smallest_that_passes(
+    pair: tuple[Snapshot, Snapshot], atol: float
+) -> None:
+    wide = np.float64 if pair[0].dtype == "float64" else np.float32
 
     def passes(rtol: float) -> bool:
         profile = Profile(name="p", tolerances={"other": Tolerance(atol=atol, rtol=rtol)})
-        return bool(measure(a, b, [profile]).profiles)
+        return bool(between(*pair, [profile]).profiles)
 
+    profile = Profile(name="p", tolerances={"other": Tolerance(atol=atol, rtol=0.0)})
+    needed = between(*pair, [profile]).rtol_needed
     if needed is None:
-        assert not passes(1e300)
+        assert not passes(float(np.finfo(wide).max))
     else:
-        assume(needed < 1e300)
-        assert passes(needed * (1 + 1e-9))
-        assert needed == 0 or not passes(needed * (1 - 1e-9))
+        assert passes(needed)
+        assert needed == 0 or not passes(float(np.nextafter(wide(needed), wide(0))))
 
 
 @given(dtype=st.sampled_from(["int8", "uint8", "int32", "int64"]), data=st.data(), shape=SHAPES)
@@ -243,54 +351,101 @@ def test_empty_values(value: npt.NDArray[Any]) -> None:
     assert found.profiles == ("tight", "wide")
 
 
-def test_scalars_have_an_empty_index() -> None:
-    assert of(np.array(1.0), np.array(2.0)).first_index == ()
+@pytest.mark.parametrize("value", [1.0, 1])
+def test_scalars_have_an_empty_index(value: float) -> None:
+    found = of(np.array(value), np.array(value + 1))
+    assert found.first_index == found.largest_index == ()
 
 
-def test_chunks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int32"])
+def test_pieces_do_not_show(dtype: str) -> None:
     random = np.random.default_rng(0)
-    a = random.normal(size=(50, 7)).astype(np.float32)
-    b = np.where(random.random((50, 7)) < 0.3, a * np.float32(1.001), a).astype(np.float32)
-    b[49, 6] = np.nan
+    a = (100 * random.normal(size=(500, 7))).astype(dtype)
+    b = np.where(random.random((500, 7)) < 0.3, a * 1.5, a).astype(dtype)
+    if dtype != "int32":
+        b[499, 6] = np.nan
     whole = of(a, b)
-    monkeypatch.setattr(metrics, "_CHUNK", 8)
-    pieces = of(a, b)
-    assert pieces.mean_abs == pytest.approx(whole.mean_abs)
-    same = [name for name in Distances.__dataclass_fields__ if name != "mean_abs"]
-    assert [getattr(pieces, name) for name in same] == [getattr(whole, name) for name in same]
+    for size in (1, 100, 1024, 3333):
+        pieces = between(snapshot(a), snapshot(b), size=size)
+        assert pieces.mean_abs == pytest.approx(whole.mean_abs)
+        assert replace(pieces, mean_abs=whole.mean_abs) == whole
 
 
-@pytest.mark.parametrize(
-    ("a", "b", "message"),
-    [
-        (snapshot([1]), snapshot([1, 2]), "cannot measure"),
-        (snapshot(1), snapshot(1.0), "cannot measure"),
-        (snapshot(np.array([1j])), snapshot(np.array([2j])), "no distance"),
-        (
-            Snapshot(dtype="int64", shape=(9,), device="", data=np.array([1])),
-            Snapshot(dtype="int64", shape=(9,), device="", data=np.array([2])),
-            "does not fit",
-        ),
-    ],
-)
-def test_what_cannot_be_measured_is_refused(a: Snapshot, b: Snapshot, message: str) -> None:
-    with pytest.raises(MatrixError, match=message):
-        measure(a, b, PROFILES)
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64", "int64", "bool"])
+@pytest.mark.parametrize("place", [0, 1023, 1024, 300_000, 2**18 - 1, 299_999 + 2**18])
+def test_one_element_is_found_wherever_it_lies(dtype: str, place: int) -> None:
+    storage = storage_dtype(dtype)
+    data = np.ones(600_000, storage).view(f"u{storage.itemsize}")
+    other = data.copy()
+    other[place] ^= 1
+    a, b = (
+        Snapshot(dtype=dtype, shape=(6, 100_000), device="", data=bits.view(storage))
+        for bits in (data, other)
+    )
+    found = between(a, b)
+    assert found.first_index == found.largest_index == divmod(place, 100_000)
+    assert found.equal_fraction == 1 - 1 / 600_000
+    if storage.kind == "f" or dtype == "bfloat16":
+        assert (found.max_ulp, found.p99_ulp, found.ulp_histogram) == (1, 0.0, (599_999, 1))
+
+
+@pytest.mark.parametrize("dtype", ["complex64", "complex128", "float8_e4m3fn", "nonsense"])
+def test_what_cannot_be_measured_is_refused(dtype: str) -> None:
+    with pytest.raises(MatrixError, match=f"no distance is defined for {dtype}"):
+        measure(Layout(dtype=dtype, shape=(0,), device=""), [], PROFILES)
+
+
+@pytest.mark.parametrize(("start", "sizes"), [(0, (2, 3)), (3, (2, 2)), (0, (5, 5))])
+def test_pieces_that_do_not_fit_are_refused(start: int, sizes: tuple[int, int]) -> None:
+    a, b = (np.zeros(size) for size in sizes)
+    with pytest.raises(MatrixError, match="elements at"):
+        measure(Layout(dtype="float64", shape=(2, 2), device=""), [(start, a, b)], PROFILES)
 
 
 def test_worst_takes_the_largest_and_weighs_the_means() -> None:
-    first = of(np.array([1.0, 2.0]), np.array([1.5, 2.0]))
+    first = of(np.array([1.0, 2.0]), np.array([1.0, 2.5]))
     second = of(np.array([1.0] * 4), np.array([1.001] * 4))
-    both = worst([first, second], equal_elements=4)
-    assert (both.elements, both.max_abs, both.first_index) == (10, 0.5, (0,))
+    both = worst([second, first], [3, 8], equal_elements=4)
+    assert (both.elements, both.max_abs) == (10, 0.5)
+    assert (both.first_index, both.first_occurrence) == ((0,), 3)
+    assert (both.largest_index, both.largest_occurrence) == ((1,), 8)
     assert both.mean_abs == pytest.approx((0.5 + 4 * 0.001) / 10)
     assert both.equal_fraction == pytest.approx(0.5)
-    assert both.profiles == ()
+    assert (both.profiles, both.violations) == ((), (5, 1))
     assert second.profiles == ("wide",)
     assert both.rtol_needed == first.rtol_needed
+    assert both.p50_ulp == second.p50_ulp
+    assert both.ulp_histogram is not None
+    assert both.ulp_histogram[0] == 4 + 1
+    assert sum(both.ulp_histogram) == 10
+
+
+def test_worst_of_integers_and_of_zeros() -> None:
+    one = of(np.array([1]), np.array([2]))
+    assert worst([one], [0], 3).ulp_histogram is None
+    zeros = of(np.array([0.0]), np.array([-0.0]))
+    both = worst([zeros, zeros], [1, 2], 0)
+    assert (both.first_index, both.first_occurrence, both.largest_index) == ((0,), 1, None)
 
 
 def test_worst_of_what_no_rtol_passes_needs_none() -> None:
     bad = of(np.array([np.nan]), np.array([1.0]))
     good = of(np.array([1.0]), np.array([1.1]))
-    assert worst([good, bad], 0).rtol_needed is None
+    both = worst([good, bad], [0, 1], 0)
+    assert (both.rtol_needed, both.unordered) == (None, 1)
+    assert both.ulp_histogram == good.ulp_histogram
+    assert (bad.ulp_histogram, worst([bad], [0], 0).ulp_histogram) == ((), ())
+
+
+def test_only_who_measures_floats_loads_the_compiler() -> None:
+    code = """
+import sys
+import numpy as np
+import matrix_compare.pairs
+from matrix_capture.digest import snapshot
+from matrix_compare.metrics import measure
+a = snapshot(np.arange(3))
+measure(a.layout, [(0, a.data, a.data)], [])
+assert not {"numba", "llvmlite"} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -13,8 +13,9 @@ from matrix_capture.schema import StageStatus, digest_path, list_captures, read_
 from matrix_capture.settings import Settings
 from matrix_capture.values import ValueStore
 from matrix_compare import alignment
+from matrix_compare.captures import load_captures
 from matrix_compare.gauge import Gauge
-from matrix_compare.pairs import compare, load_captures
+from matrix_compare.pairs import compare
 from matrix_compare.schema import COLUMNS, read_verdicts, write_verdicts
 from matrix_compare.tolerance import read_profiles
 from matrix_compare.verdict import cell_of
@@ -32,7 +33,7 @@ def verdicts(tmp_path: Path, settings: Settings, store: ValueStore) -> Any:
         loaded = load_captures(tmp_path, LANE, settings)
         assert loaded.excluded == ()
         gauge = Gauge(store, read_profiles(settings))
-        rows: list[dict[str, Any]] = compare(loaded.captures, gauge).table.to_pylist()
+        rows: list[dict[str, Any]] = compare(loaded.captures, gauge, store).table.to_pylist()
         return rows
 
     return verdicts

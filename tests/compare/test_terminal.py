@@ -33,10 +33,10 @@ def show(make: Maker, settings: Settings, store: ValueStore) -> Any:
         for torch, puts, record in (("2.7.1", a, {}), ("2.8.0", b, right)):
             make(torch, puts, **record)
         before, after = capture_of("2.7.1", a), capture_of("2.8.0", b, **right)
-        rows = compare([before, after], Gauge(store, read_profiles(settings))).of("2.7.1", "2.8.0")
+        verdicts = compare([before, after], Gauge(store, read_profiles(settings)), store)
         out = io.StringIO()
         console = Console(file=out, width=width, highlight=False, force_terminal=color)
-        print_report(console, build(before, after, rows, settings))
+        print_report(console, build(before, after, verdicts.of("2.7.1", "2.8.0"), settings))
         return out.getvalue()
 
     return show

@@ -1,11 +1,9 @@
 """The whole job, as a newcomer runs it: two real torch releases, a slice of the collection."""
 
-import os
 import shutil
 import subprocess
 import sys
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 
 import html5lib
@@ -13,59 +11,12 @@ import pytest
 
 from matrix_capture import environment, inputs
 from matrix_capture.catalogue import expected
-from matrix_capture.names import lane_name
-from matrix_capture.schema import Capture, digest_path, read_capture, read_record
+from matrix_capture.schema import digest_path, read_record
 from matrix_compare.schema import Verdict, read_verdicts
+from tests.e2e.conftest import LANE, RELEASES, ROOT, Done, matrix
 
-ROOT = Path(__file__).parents[2]
 EXPECTED = {artifact.name for artifact in expected("cpu", "default")}
-RELEASES = ("2.7.1", "2.8.0")
 ABSENT = "2.99.0"  # no such torch
-PASSAGES = 96
-LANE = lane_name("cpu-pinned", {"passages": PASSAGES})
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Done:
-    """What one run left behind."""
-
-    data: Path
-    site: Path
-    output: str
-    files: dict[str, bytes]
-
-    def capture(self, torch: str) -> Capture:
-        return read_capture(digest_path(self.data, LANE, torch))
-
-
-@pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory) -> Done:
-    folder = tmp_path_factory.mktemp("matrix")
-    return _matrix(ROOT, folder, *RELEASES)
-
-
-def _matrix(root: Path, folder: Path, *releases: str) -> Done:
-    data, site = folder / "data", folder / "site"
-    options = ["--passages", str(PASSAGES), "--data", str(data), "--out", str(site)]
-    # Without the outer session's environment: nox inside nox would take its python for its own.
-    surroundings = {k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "NOXSESSION")}
-    process = subprocess.run(
-        [sys.executable, "-m", "nox", "-s", "matrix", "--", *releases, *options],
-        cwd=root,
-        env=surroundings,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    print(process.stdout)
-    assert process.returncode == 0, process.stdout
-    files = {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
-    return Done(data=data, site=site, output=process.stdout, files=files)
 
 
 @pytest.mark.parametrize("torch", RELEASES)
@@ -123,7 +74,7 @@ def test_the_pages_are_there_and_valid(done: Done) -> None:
 
 
 def test_a_second_run_reuses_everything(done: Done) -> None:
-    again = _matrix(ROOT, done.data.parent, *RELEASES)
+    again = matrix(ROOT, done.data.parent, *RELEASES)
     assert again.files == done.files
     assert "installing" not in again.output
 
@@ -146,7 +97,7 @@ def test_a_release_that_cannot_be_installed_is_recorded(done: Done, tmp_path: Pa
     settings.write_text(text.replace("\n]", f'\n  "{ABSENT}",\n]', 1), encoding="utf-8")
     (root / "_cache").symlink_to(ROOT / "_cache")
 
-    after = _matrix(root, done.data.parent, RELEASES[1], ABSENT)
+    after = matrix(root, done.data.parent, RELEASES[1], ABSENT)
     record = read_record(digest_path(done.data, LANE, ABSENT))
     assert record.failed_stage() == "install"
     assert ABSENT in record.status["install"].message

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from matrix_capture import bench
+from matrix_capture import measurement
 
 ROOT = Path(__file__).parents[2]
 KEYS = ("name", "unit", "ours", "reference", "ratio", "bar", "holds")
@@ -18,15 +18,15 @@ KEYS = ("name", "unit", "ours", "reference", "ratio", "bar", "holds")
 @pytest.mark.parametrize(
     ("bound", "ours", "holds"),
     [
-        (bench._at_most, 3.0, True),
-        (bench._at_most, 3.1, False),
-        (bench._at_least, 3.0, True),
-        (bench._at_least, 2.9, False),
+        (measurement.at_most, 3.0, True),
+        (measurement.at_most, 3.1, False),
+        (measurement.at_least, 3.0, True),
+        (measurement.at_least, 2.9, False),
     ],
 )
 def test_a_bar_holds_up_to_itself(bound: object, ours: float, holds: bool) -> None:
     assert callable(bound)
-    found: bench.Measurement = bound("x", "s", ours, 100.0, 0.03)
+    found: measurement.Measurement = bound("x", "s", ours, 100.0, 0.03)
     assert (found.ratio, found.bar, found.holds) == (ours / 100, 0.03, holds)
 
 

@@ -119,8 +119,9 @@ def test_the_verdict_is_unstable_whichever_side_it_is_on(
         Capture(record=msgspec.structs.replace(side.record, torch=release), rows=side.rows)
         for side, release in zip(sides, releases, strict=True)
     ]
-    measure = gauge.Gauge(ValueStore(data / "values"), tolerance.read_profiles(SETTINGS))
-    rows = pairs.compare(captures, measure).table.to_pylist()
+    store = ValueStore(data / "values")
+    measure = gauge.Gauge(store, tolerance.read_profiles(SETTINGS))
+    rows = pairs.compare(captures, measure, store).table.to_pylist()
     verdicts: dict[str, set[str]] = {row["artifact"]: set() for row in rows}
     for row in rows:
         verdicts[row["artifact"]].add(row["verdict"])

@@ -1,0 +1,71 @@
+"""What a bench measured, and whether it holds its bar."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+
+class Measurement(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of the bench: what was measured, against what, and whether that holds its bar.
+
+    `ratio` is `ours` over `reference`; `bar` is the largest that holds, or the smallest where the
+    name says "at least".
+    """
+
+    name: str
+    unit: str
+    ours: float
+    reference: float
+    ratio: float
+    bar: float
+    holds: bool
+
+
+def at_most(name: str, unit: str, ours: float, reference: float, bar: float) -> Measurement:
+    """A measurement whose ratio may not exceed the bar."""
+    ratio = ours / reference if reference > 0 else math.inf
+    return Measurement(
+        name=name,
+        unit=unit,
+        ours=ours,
+        reference=reference,
+        ratio=ratio,
+        bar=bar,
+        holds=ratio <= bar,
+    )
+
+
+def at_least(name: str, unit: str, ours: float, reference: float, bar: float) -> Measurement:
+    """A measurement whose ratio may not fall below the bar."""
+    found = at_most(f"{name}, at least", unit, ours, reference, bar)
+    return msgspec.structs.replace(found, holds=found.ratio >= bar)
+
+
+def fastest(work: Callable[[], object]) -> float:
+    """Seconds of the fastest of five runs."""
+    seconds = []
+    for _ in range(5):
+        started = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - started)
+    return min(seconds)
+
+
+def table(found: Sequence[Measurement]) -> str:
+    """The measurements for a terminal, a line each."""
+    width = max(len(m.name) for m in found)
+    lines = [f"{'':{width}} {'ours':>9} {'reference':>9} {'':4} {'ratio':>7} {'bar':>7}"]
+    lines += [
+        f"{m.name:{width}} {m.ours:9.2f} {m.reference:9.2f} {m.unit:4} {m.ratio:7.3f} {m.bar:7.3f}"
+        f"  {'holds' if m.holds else 'DOES NOT HOLD'}"
+        for m in found
+    ]
+    return "\n".join(lines)
+
+
+def write(found: Sequence[Measurement], path: Path) -> None:
+    """Write measurements as a JSON list, replacing the file."""
+    path.write_bytes(msgspec.json.encode(found))

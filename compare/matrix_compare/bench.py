@@ -1,0 +1,233 @@
+"""`python -m matrix_compare.bench`: what a comparison costs, as ratios within one run."""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+from matrix_capture.catalogue import CATALOGUE
+from matrix_capture.digest import Snapshot, block_hashes, content_hash, figures, snapshot
+from matrix_capture.errors import MatrixError
+from matrix_capture.measurement import Measurement, at_least, at_most, fastest, table, write
+from matrix_capture.schema import (
+    COLUMNS,
+    SCHEMA_VERSION,
+    STAGES,
+    Capture,
+    CaptureCode,
+    Record,
+    StageStatus,
+    write_capture,
+)
+from matrix_capture.settings import Settings, read_settings
+from matrix_capture.values import ValueStore
+from matrix_compare.captures import load_captures
+from matrix_compare.gauge import Gauge
+from matrix_compare.metrics import measure
+from matrix_compare.pairs import compare
+from matrix_compare.tolerance import Profile, read_profiles
+
+_LANE = "cpu-pinned"
+_CAPTURES, _ROWS = 30, 3000
+_BOUNDARIES = (1, 3, 6, 12, 18, 22)  # captures that differ from the one before in a third
+_ELEMENTS = 8 * 2**20  # of a tensor whose distances are measured
+
+# As the baseline has them: tensors of one indexing, how many of them are kept, bytes of each.
+_TENSORS, _KEPT, _BYTES = 570, 95, 4 * 2**20
+
+
+def pairs(settings: Settings, folder: Path, rows: int = _ROWS) -> Measurement:
+    """Seconds from a cold start for all pairs of thirty captures, against three of them."""
+    releases = [f"9.{number}.0" for number in range(_CAPTURES)]
+    _write_settings(folder / "matrix.toml", releases)
+    generator = np.random.default_rng(0)
+    contents = [generator.bytes(32) for _ in range(rows // 2)]
+    for number, release in enumerate(releases):
+        if number in _BOUNDARIES:
+            contents = [
+                generator.bytes(32) if generator.random() < 1 / 3 else content
+                for content in contents
+            ]
+        write_capture(_of_digests(release, contents), folder)
+    command = [sys.executable, "-m", "matrix_compare", "--lane", _LANE, "--data", str(folder)]
+    started = time.perf_counter()
+    subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    seconds = time.perf_counter() - started
+    count = _CAPTURES * (_CAPTURES - 1) // 2
+    return at_most(f"{count} pairs of {rows:,} rows each, cold start", "s", seconds, 3.0, 1.0)
+
+
+def distances(profiles: tuple[Profile, ...]) -> list[Measurement]:
+    """Seconds of all distances of two tensors, against `numpy.allclose` alone, and bytes read."""
+    found = []
+    generator = np.random.default_rng(0)
+    for dtype in ("float32", "float16"):
+        whole = generator.standard_normal(_ELEMENTS, np.float32).astype(dtype)
+        for share in (0.1, 1.0):
+            moved = generator.random(_ELEMENTS) < share
+            other = np.where(moved, np.nextafter(whole, np.asarray(9, dtype)), whole)
+            a, b = snapshot(whole), snapshot(other)
+            measure(a, b, profiles)  # compiled once
+            ours = fastest(lambda a=a, b=b: measure(a, b, profiles))
+            theirs = fastest(lambda a=a, b=b: np.allclose(a.data, b.data))
+            name = f"distances of {dtype}, {share:.0%} differ"
+            found.append(at_most(f"{name}, against numpy.allclose", "s", ours, theirs, 1.0))
+            size = (a.nbytes + b.nbytes) / 1e9
+            copied = fastest(lambda a=a: a.data.copy())
+            speed = 2 * a.nbytes / 1e9 / copied  # a copy reads and writes
+            found.append(at_least(f"{name}, bytes read", "GB/s", size / ours, speed, 0.1))
+    return found
+
+
+def seeds(settings: Settings, folder: Path) -> Measurement:
+    """Seconds for one pair of which 90% is identical, against `torch.load` and `torch.allclose`.
+
+    Both see the tensors of one indexing at the baseline's size. Whoever saves with `torch.save`
+    loads all of them; a capture has digests of all and the values of some.
+    """
+    import torch  # noqa: PLC0415 - the reference; the comparison itself has no torch
+
+    profiles = read_profiles(settings)
+    store = ValueStore(folder / "values")
+    generator = np.random.default_rng(0)
+    releases = settings.releases[:2]
+    rows: dict[str, list[dict[str, Any]]] = {release: [] for release in releases}
+    for number in range(_TENSORS):
+        a = generator.standard_normal((_BYTES // 4 // 96, 96), np.float32)
+        b = a.copy()
+        if number % 10 == 0:
+            b[::7] = np.nextafter(b[::7], np.float32(9))
+        for release, value in zip(releases, (a, b), strict=True):
+            snap = snapshot(value)
+            row = _row(snap, number, kept=number % (_TENSORS // _KEPT) == 0)
+            if row["stored"]:
+                store.put(snap, row["digest"])
+            rows[release].append(row)
+            torch.save(torch.from_numpy(value), folder / f"{release}-{number}.pt")
+    for release, made in rows.items():
+        capture = Capture(record=_record(release), rows=pa.Table.from_pylist(made, schema=COLUMNS))
+        write_capture(capture, folder)
+
+    def ours() -> None:
+        captures = load_captures(folder, _LANE, settings).captures
+        compare(captures, Gauge(store, profiles), store)
+
+    def theirs() -> None:
+        for number in range(_TENSORS):
+            a, b = (torch.load(folder / f"{release}-{number}.pt") for release in releases)
+            for profile in profiles:
+                bounds = profile.tolerance("float32")
+                torch.allclose(a, b, atol=bounds.atol, rtol=bounds.rtol)
+
+    ours()
+    return at_most(
+        "a pair of which 90% is identical, against torch.allclose",
+        "s",
+        fastest(ours),
+        fastest(theirs),
+        0.01,
+    )
+
+
+def _of_digests(release: str, contents: list[bytes]) -> Capture:
+    """A capture of two repeats that has these digests and no values."""
+    made = [artifact for artifact in CATALOGUE if artifact.kind != "probe"]
+    rows = []
+    for repeat in (0, 1):
+        for number, content in enumerate(contents):
+            turn, place = divmod(number, len(made))
+            rows.append(
+                {
+                    "seq": number,
+                    "repeat": repeat,
+                    "stage": made[place].stage,
+                    "artifact": made[place].name,
+                    "part": "",
+                    "scope": f"chunk.{turn}",
+                    "occurrence": 0,
+                    "dtype": "float32",
+                    "shape": [32, 170, 384],
+                    "digest": content,
+                    "blocks": [content[:16]] * 8,
+                    "stored": False,
+                }
+            )
+    return Capture(record=_record(release), rows=pa.Table.from_pylist(rows, schema=COLUMNS))
+
+
+def _row(snap: Snapshot, number: int, *, kept: bool) -> dict[str, Any]:
+    counted = figures(snap)
+    return {
+        "seq": number,
+        "repeat": 0,
+        "stage": "encode",
+        "artifact": "batches" if kept else "layers",
+        "part": "",
+        "scope": "sample",
+        "occurrence": number,
+        "dtype": snap.dtype,
+        "shape": list(snap.shape),
+        "numel": snap.numel,
+        "digest": content_hash(snap),
+        "blocks": block_hashes(snap),
+        "nan": counted.nan,
+        "stored": kept,
+    }
+
+
+def _record(release: str) -> Record:
+    return Record(
+        schema_version=SCHEMA_VERSION,
+        lane=_LANE,
+        torch=release,
+        torch_build=release,
+        status={stage: StageStatus(state="ok") for stage in STAGES},
+        packages={},
+        host={},
+        environ={},
+        inputs={},
+        factors={},
+        fingerprint={},
+        capture_code=CaptureCode(version="", hash=""),
+        started="",
+        seconds={},
+    )
+
+
+def _write_settings(path: Path, releases: list[str]) -> None:
+    """A `matrix.toml` like the one here, with other releases."""
+    text = Path("matrix.toml").read_text(encoding="utf-8")
+    _, rest = text.split("\n]\n", 1)
+    path.write_text(f"releases = {msgspec.json.encode(releases).decode()}\n{rest}", "utf-8")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure, print a table, and write the figures as JSON where asked to."""
+    parser = argparse.ArgumentParser(prog="python -m matrix_compare.bench", description=__doc__)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    options = parser.parse_args(arguments)
+    try:
+        settings = read_settings()
+        found = distances(read_profiles(settings))
+        for measured in (pairs, seeds):
+            with tempfile.TemporaryDirectory(prefix="colbert-matrix-") as scratch:
+                found.append(measured(settings, Path(scratch)))
+    except (MatrixError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(table(found))
+    if options.json:
+        write(found, options.json)
+        print(f"wrote {options.json}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
