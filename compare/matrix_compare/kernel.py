@@ -38,7 +38,11 @@ _TILE = 1024
 
 def _compiled(function: Function) -> Function:
     """Compile when first called; what was compiled is kept on disk for the next process."""
-    compiled: Function = njit(cache=True, nogil=True, error_model="numpy")(function)
+    options = {"nogil": True, "error_model": "numpy"}
+    try:
+        compiled: Function = njit(cache=True, **options)(function)
+    except RuntimeError:  # neither beside this file nor in the user's cache folder can be written
+        compiled = njit(**options)(function)
     return compiled
 
 
@@ -63,22 +67,22 @@ def scan(
     (`bin_of`), but not all that are 0.
     """
     sums, gaps = np.zeros(_TILE), np.empty(_TILE, np.int64)
-    tame_x, tame_y = np.empty(_TILE, a.dtype), np.empty(_TILE, a.dtype)
-    tame_p, tame_q = np.empty(_TILE, bits_a.dtype), np.empty(_TILE, bits_a.dtype)
+    floats, words = np.empty((2, _TILE), a.dtype), np.empty((2, _TILE), bits_a.dtype)
     for at in range(0, a.size, _TILE):
-        x, y = a[at : at + _TILE], b[at : at + _TILE]
-        p, q = bits_a[at : at + _TILE], bits_b[at : at + _TILE]
+        size = min(_TILE, a.size - at)
+        x, y = a[at : at + size], b[at : at + size]
+        p, q = bits_a[at : at + size], bits_b[at : at + size]
         different, wild = _unequal(start + at, x, y, p, q, counts)
         if wild:
-            tame_x[: x.size], tame_y[: x.size] = x, y
-            tame_p[: x.size], tame_q[: x.size] = p, q
-            x, y, p, q = tame_x[: x.size], tame_y[: x.size], tame_p[: x.size], tame_q[: x.size]
+            _copy(x, y, p, q, floats, words)
+            x, y, p, q = floats[0, :size], floats[1, :size], words[0, :size], words[1, :size]
             _tame(x, y, p, q, bounds, outside, counts)
         if different:
             _distances(start + at, x, y, counts, sizes, sums)
             _ulps(p, q, 0, counts, bins, gaps)
             _profiles(x, y, p, EXACT, bounds, outside)
-    sizes[SUM_ABS] += sums.sum()
+    for n in range(_TILE):
+        sizes[SUM_ABS] += sums[n]
 
 
 @_compiled
@@ -95,11 +99,10 @@ def scan16(
 ) -> None:
     """As `scan`, for the bits of float16 or bfloat16 values as signed integers."""
     sums, gaps = np.zeros(_TILE), np.empty(_TILE, np.int64)
-    wide_x, wide_y = np.empty(_TILE, np.float32), np.empty(_TILE, np.float32)
-    wide_p, wide_q = np.empty(_TILE, np.int32), np.empty(_TILE, np.int32)
+    floats, words = np.empty((2, _TILE), np.float32), np.empty((2, _TILE), np.int32)
     for at in range(0, a.size, _TILE):
         size = min(_TILE, a.size - at)
-        x, y, p, q = wide_x[:size], wide_y[:size], wide_p[:size], wide_q[:size]
+        x, y, p, q = floats[0, :size], floats[1, :size], words[0, :size], words[1, :size]
         _widen(a[at : at + size], grid, x, p)
         _widen(b[at : at + size], grid, y, q)
         different, wild = _unequal(start + at, x, y, p, q, counts)
@@ -109,7 +112,8 @@ def scan16(
             _distances(start + at, x, y, counts, sizes, sums)
             _ulps(p, q, 16, counts, bins, gaps)
             _profiles(x, y, p, grid, bounds, outside)
-    sizes[SUM_ABS] += sums.sum()
+    for n in range(_TILE):
+        sizes[SUM_ABS] += sums[n]
 
 
 @_compiled
@@ -136,7 +140,8 @@ def _widen(bits: Array, grid: int, floats: Array, words: Array) -> None:
         words[n] = np.int32(bits[n]) << 16
     exact = floats.view(np.int32)
     if grid == BRAIN:
-        exact[:] = words
+        for n in range(bits.size):
+            exact[n] = words[n]
         return
     for n in range(bits.size):
         magnitude = np.int32(np.int32(bits[n] & 0x7FFF) << 13)
@@ -167,6 +172,12 @@ def _unequal(start: int, x: Array, y: Array, p: Array, q: Array, counts: Array) 
 
 
 @_compiled
+def _copy(x: Array, y: Array, p: Array, q: Array, floats: Array, words: Array) -> None:
+    for n in range(x.size):
+        floats[0, n], floats[1, n], words[0, n], words[1, n] = x[n], y[n], p[n], q[n]
+
+
+@_compiled
 def _tame(
     x: Array, y: Array, p: Array, q: Array, bounds: Array, outside: Array, counts: Array
 ) -> None:
@@ -175,7 +186,8 @@ def _tame(
         if not (abs(x[n]) < np.inf and abs(y[n]) < np.inf):
             if x[n] != y[n]:
                 counts[UNORDERED] += 1
-                outside += 1
+                for row in range(outside.size):
+                    outside[row] += 1
                 bounds[-1, 1] = np.inf
             x[n] = y[n] = 0
             p[n] = q[n] = 0
@@ -280,9 +292,9 @@ def _rounded(value: Float, grid: int) -> Float:
     word = np.float32(value).view(np.int32)
     if grid == BRAIN:
         return np.int32((word + 0x7FFF + ((word >> 16) & 1)) & -0x10000).view(np.float32)
-    # NaN becomes infinite, and neither is close to anything.
-    normal = np.int32((word + 0xFFF + ((word >> 13) & 1)) & -0x2000)
-    normal = np.int32(0x7F800000) if normal >= 0x47800000 else normal
-    # Beside 0.5 a float32 has just the bits that a subnormal of float16 has.
-    small = np.float32(value) + np.float32(0.5) - np.float32(0.5)
-    return np.int32(normal).view(np.float32) if word >= 0x38800000 else small
+    # Beside a power of two 13 above its own, a float32 has just as many bits left as a float16 has;
+    # beside 0.5, those of a subnormal one. From 2**16 on any power will do.
+    power = np.int32((word & 0x7F800000) + (13 << 23))
+    beside = np.int32(min(max(power, 0x3F000000), 0x4E000000)).view(np.float32)
+    rounded = np.float32(value) + beside - beside
+    return np.float32(np.inf) if rounded >= 2**16 else rounded

@@ -60,8 +60,7 @@ class _Row:
     """What is needed of a digest row."""
 
     shape: tuple[int, ...]
-    digest: bytes
-    stored: bool
+    digest: bytes | None
 
 
 class Locator:
@@ -324,40 +323,34 @@ class Locator:
         return value if value is not None and value.ndim == dims else None
 
     def _read(self, row: _Row) -> _Numbers | None:
-        if not row.stored:
+        if row.digest is None:
             return None
         try:
             snap = self._store.get(row.digest)
         except MatrixError:
             return None
         whole = snap.dtype == "bool" or "int" in snap.dtype
-        if not whole or snap.shape != row.shape or snap.data.size != prod(row.shape):
+        if not whole or snap.data.size != prod(row.shape):
             return None
         if snap.data.size and not 0 <= int(snap.data.min()) <= int(snap.data.max()) < _LIMIT:
             return None
         return snap.data.astype(np.int64).reshape(row.shape)
 
 
-_COLUMNS = ["scope", "part", "occurrence", "shape", "digest", "stored"]
+_COLUMNS = ["scope", "part", "occurrence", "shape", "digest"]
 
 
 def _in_order(rows: list[dict[str, Any]]) -> list[_Row]:
     numbered = {row["occurrence"]: row for row in rows}
-    shapes = [row["shape"] for row in rows]
     sound = all(
-        shape is not None and all(dim is not None and 0 <= dim < _LIMIT for dim in shape)
-        for shape in shapes
+        row["shape"] is not None
+        and all(dim is not None and 0 <= dim < _LIMIT for dim in row["shape"])
+        for row in rows
     )
     if not sound or numbered.keys() != set(range(len(rows))):
         return []
-    return [
-        _Row(
-            shape=tuple(numbered[n]["shape"]),
-            digest=numbered[n]["digest"],
-            stored=bool(numbered[n]["stored"] and numbered[n]["digest"]),
-        )
-        for n in range(len(rows))
-    ]
+    ordered = (numbered[n] for n in range(len(rows)))
+    return [_Row(shape=tuple(row["shape"]), digest=row["digest"]) for row in ordered]
 
 
 def _leading(row: _Row) -> int:

@@ -199,6 +199,9 @@ class _Floats:
 
     def add(self, start: int, a: npt.NDArray[Any], b: npt.NDArray[Any]) -> None:
         state = self._bounds, self._outside, self._counts, self._sizes, self._bins
+        # What comes from a store is read-only: alike, all of one dtype share what was compiled.
+        a, b = a.view(), b.view()
+        a.flags.writeable = b.flags.writeable = False
         bits = f"i{a.itemsize}"
         if a.itemsize == 2:
             grid = self._kernel.HALF if self._layout.dtype == "float16" else self._kernel.BRAIN

@@ -304,13 +304,35 @@ BATCH_FAULTS: dict[str, Fault] = {
     "passages twice": lambda puts: changed(puts, "sample_pids", value=[0, 0, 1, 2, 3]),
     "an impossible shape": lambda puts: changed(puts, "input_ids", extra={"shape": [-1, 3]}),
     "a giant shape": lambda puts: changed(puts, "input_ids", extra={"shape": [2**62, 3]}),
+    "giant shapes, whose sum comes back to 0": lambda puts: [
+        *(
+            replace(put, occurrence=put.occurrence + 4)
+            if put.artifact == "reverse_indices"
+            else put
+            for put in puts
+        ),
+        *(
+            Put(
+                artifact="reverse_indices",
+                scope="sample",
+                occurrence=n,
+                value=[0],
+                extra={"shape": [2**62]},
+            )
+            for n in range(4)
+        ),
+    ],
+    "another length": lambda puts: changed(puts, "reverse_indices", extra={"shape": [3]}),
+    "without a digest": lambda puts: changed(puts, "reverse_indices", extra={"digest": None}),
     "no shape": lambda puts: changed(puts, "input_ids", extra={"shape": None}),
 }
 
 
 @pytest.mark.parametrize("fault", BATCH_FAULTS)
-def test_a_batch_that_does_not_fit_is_told_by_its_own_numbers(fault: str) -> None:
-    told = locator(BATCH_FAULTS[fault](small().puts))
+def test_a_batch_that_does_not_fit_is_told_by_its_own_numbers(
+    fault: str, store: ValueStore
+) -> None:
+    told = locator(BATCH_FAULTS[fault](small().puts), store)
     words = told.tell("batches", "", "sample", 1, [1, 2, 3])
     assert words == "batch 1, passage 1 of the batch, token 2, dimension 3"
 
@@ -323,6 +345,8 @@ def test_a_batch_that_does_not_fit_is_told_by_its_own_numbers(fault: str) -> Non
         lambda puts: changed(puts, "reverse_indices", value=np.array(PERMUTED, np.int32)),
         lambda puts: changed(puts, "reverse_indices", occurrence=1, keep=False),
         lambda puts: changed(puts, "reverse_indices", "chunk.0", keep=False),
+        # Kept by another capture then.
+        lambda puts: changed(puts, "reverse_indices", extra={"stored": False}),
         lambda puts: [*puts, replace(puts[0], repeat=1, value=[9])],
         lambda puts: without(puts, "doclens"),
     ],
@@ -340,6 +364,7 @@ ROW_FAULTS: dict[str, Fault] = {
     "sum beyond int64": lambda puts: changed(
         puts, "doclens", value=[2**63 - 1, 2**63 - 1, 8, 2, 2]
     ),
+    "a passage too many": lambda puts: changed(puts, "doclens", value=[2, 2, 2, 2, 1, 1]),
     "one call is absent": lambda puts: changed(puts, "D", extra={"occurrence": 5}),
     "unknown passages": lambda puts: without(puts, "sample_pids"),
 }
@@ -390,6 +415,8 @@ def test_a_chunk_is_numbered_only_with_all_before_it() -> None:
     assert told.tell("embs", "", "chunk.1", 0, [1, 0]) == "embedding 1 of the chunk, dimension 0"
     assert told.tell("batches", "", "chunk.1", 0, [1, 0, 0]).startswith("batch 0, passage 1 of")
     assert told.tell("codes_before_sort", "", "index", 0, [7]) == "embedding 7"
+    longer = changed(puts, "codes_before_sort", "index", value=np.zeros(11, np.int64))
+    assert locator(longer).tell("codes_before_sort", "", "index", 0, [7]) == "embedding 7"
     assert told.tell("batches", "", "chunk.0", 0, [1, 0, 0]) in (
         f"batch 0, passage {n}, token 0, dimension 0" for n in range(3)
     )
@@ -436,23 +463,24 @@ def test_a_place_in_the_inverted_file_is_in_the_list_of_a_centroid() -> None:
         (4, 5, "byte 5 (dimensions 10 to 11)"),
         (8, 5, "byte 5 (dimension 5)"),
         (9, 5, "byte 5"),
+        (2.5, 4, "byte 4"),
     ],
 )
 def test_a_byte_of_a_residual_holds_the_dimensions_packed_into_it(
-    nbits: int, byte: int, words: str
+    nbits: float, byte: int, words: str
 ) -> None:
     dim = 16
     puts = [
-        Put(artifact="residuals", value=np.zeros((2, dim * nbits // 8), np.uint8)),
+        Put(artifact="residuals", value=np.zeros((2, int(dim * nbits / 8)), np.uint8)),
         Put(artifact="centroids", scope="sample", value=np.zeros((3, dim), np.float32)),
     ]
     assert tell(locator(puts), puts[0], 1, byte) == f"embedding 1 of the chunk, {words}"
     assert tell(locator(puts[:1]), puts[0], 1, byte) == f"embedding 1 of the chunk, byte {byte}"
-    if nbits <= 8:
+    if "dimension" in words:
         # Packed as colbert-ai does it, only that byte changes with those dimensions.
         numbers = [int(n) for n in words.partition("dimension")[2].strip("s )").split(" to ")]
         for changed_dim in range(dim):
-            bits = np.zeros((dim, nbits), np.uint8)
+            bits = np.zeros((dim, int(nbits)), np.uint8)
             bits[changed_dim] = 1
             inside = numbers[0] <= changed_dim <= numbers[-1]
             assert bool(np.packbits(bits.ravel())[byte]) == inside
@@ -570,6 +598,13 @@ def test_a_damaged_value_is_as_good_as_none(store: ValueStore, tmp_path: Path) -
     assert damaged.tell("doclens", "", "sample", 0, [1]) == "passage 1 of the pass"
     # It was read before that.
     assert told.tell("doclens", "", "sample", 0, [1]) == "passage 1"
+
+
+def test_a_value_that_is_shorter_than_it_says_is_as_good_as_none() -> None:
+    short = Snapshot(dtype="int64", shape=(4,), device="cpu", data=np.arange(3))
+    told = locator(changed(small().puts, "reverse_indices", value=short))
+    words = "batch 0, passage 1 of the batch, token 0, dimension 0"
+    assert told.tell("batches", "", "sample", 0, [1, 0, 0]) == words
 
 
 def test_values_are_read_once_and_only_where_they_are_needed() -> None:
