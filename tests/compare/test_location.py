@@ -364,6 +364,7 @@ ROW_FAULTS: dict[str, Fault] = {
     "sum beyond int64": lambda puts: changed(
         puts, "doclens", value=[2**63 - 1, 2**63 - 1, 8, 2, 2]
     ),
+    "a matrix": lambda puts: changed(puts, "doclens", value=np.array([[2, 2, 2, 2, 2]])),
     "a passage too many": lambda puts: changed(puts, "doclens", value=[2, 2, 2, 2, 1, 1]),
     "one call is absent": lambda puts: changed(puts, "D", extra={"occurrence": 5}),
     "unknown passages": lambda puts: without(puts, "sample_pids"),
