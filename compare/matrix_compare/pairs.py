@@ -242,6 +242,9 @@ class _Judging:
         """A number for each capture, the same where an index means the same place."""
         columns = [n for n, place in enumerate(self._places) if place[0] in GROUNDS]
         contents = self._aligned.content[:, columns]
+        # What nobody can settle is like nothing else.
+        alone = -3 - np.arange(len(contents))[:, None]
+        contents = np.where(contents == -2, alone, contents)
         grounds: npt.NDArray[np.int64] = np.unique(contents, axis=0, return_inverse=True)[1]
         return grounds.reshape(-1)
 
