@@ -255,8 +255,8 @@ def _details(row: Comparison) -> Iterable[str]:
         yield f"needs rtol {number(row.rtol_needed)}"
     if row.max_ulp:
         yield f"at most {row.max_ulp:,} ulp"
-    if row.first_index:
-        yield f"first at [{', '.join(str(place) for place in row.first_index[:8])}]"
+    if row.largest_at:
+        yield f"largest at {clean(row.largest_at, 200)}"
 
 
 def _facts(title: str, a: Mapping[str, object], b: Mapping[str, object]) -> Facts:

@@ -40,7 +40,7 @@ class Comparison:
     equal_fraction: float | None
     max_ulp: int | None
     rtol_needed: float | None
-    first_index: tuple[int, ...]
+    largest_at: str
     differing_occurrences: tuple[int, ...]
 
     @property
@@ -202,7 +202,7 @@ def _comparison(row: dict[str, Any]) -> Comparison:
         equal_fraction=row["equal_fraction"],
         max_ulp=row["max_ulp"],
         rtol_needed=row["rtol_needed"],
-        first_index=tuple(row["first_index"] or ()),
+        largest_at=row["largest_at"] or "",
         differing_occurrences=tuple(row["differing_occurrences"] or ()),
     )
 

@@ -232,6 +232,7 @@ def _changed(
         "max_ulp": 2,
         "rtol_needed": 3.1e-05,
         "first_index": [17, 3],
+        "largest_at": "row 17, column 3",
         "differing_occurrences": list(range(1 + place[4] // 3)),
     }
 
