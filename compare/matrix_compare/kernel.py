@@ -30,7 +30,7 @@ MOST = 2**63 - 1
 """ULP distances end here."""
 
 EXACT_BINS = 8192
-COPIES = 4
+COPIES = 8
 """Rows of `bins`, which neighbours take in turn: to add to one bin again and again is slow."""
 
 _TILE = 1024
@@ -53,13 +53,14 @@ def scan(
     b: Array,
     bits_a: Array,
     bits_b: Array,
+    grid: int,
     bounds: Array,
     outside: Array,
     counts: Array,
     sizes: Array,
     bins: Array,
 ) -> None:
-    """Add a piece of two float32 or float64 values, whose first element is number `start`.
+    """Add a piece of two values as float32 or float64, whose first element is number `start`.
 
     `bits_…` are the same elements as signed integers. Each row of `bounds` is an atol and an rtol;
     `outside` counts the elements that are not close under them, for all rows but the last, whose
@@ -79,63 +80,15 @@ def scan(
             _tame(x, y, p, q, bounds, outside, counts)
         if different:
             _distances(start + at, x, y, counts, sizes, sums)
-            _ulps(p, q, 0, counts, bins, gaps)
-            _profiles(x, y, p, EXACT, bounds, outside)
-    for n in range(_TILE):
-        sizes[SUM_ABS] += sums[n]
-
-
-@_compiled
-def scan16(
-    start: int,
-    a: Array,
-    b: Array,
-    grid: int,
-    bounds: Array,
-    outside: Array,
-    counts: Array,
-    sizes: Array,
-    bins: Array,
-) -> None:
-    """As `scan`, for the bits of float16 or bfloat16 values as signed integers."""
-    sums, gaps = np.zeros(_TILE), np.empty(_TILE, np.int64)
-    floats, words = np.empty((2, _TILE), np.float32), np.empty((2, _TILE), np.int32)
-    for at in range(0, a.size, _TILE):
-        size = min(_TILE, a.size - at)
-        x, y, p, q = floats[0, :size], floats[1, :size], words[0, :size], words[1, :size]
-        _widen(a[at : at + size], grid, x, p)
-        _widen(b[at : at + size], grid, y, q)
-        different, wild = _unequal(start + at, x, y, p, q, counts)
-        if wild:
-            _tame(x, y, p, q, bounds, outside, counts)
-        if different:
-            _distances(start + at, x, y, counts, sizes, sums)
-            _ulps(p, q, 16, counts, bins, gaps)
+            _ulps(p, q, grid, counts, bins, gaps)
             _profiles(x, y, p, grid, bounds, outside)
     for n in range(_TILE):
         sizes[SUM_ABS] += sums[n]
 
 
 @_compiled
-def bin_of(ulps: int) -> int:
-    """The bin of an ULP distance: its own below 8192, then 4096 for every power of two."""
-    if ulps < EXACT_BINS:
-        return ulps
-    # A float64 would round up what has more bits than its own.
-    kept = ulps & -2048 if ulps >= 2**53 else ulps
-    return int((np.float64(kept).view(np.int64) >> 40) - (1036 << 12) + EXACT_BINS)
-
-
-def ulps_of(place: int) -> float:
-    """The smallest ULP distance of a bin."""
-    if place < EXACT_BINS:
-        return place
-    return float(np.int64((place - EXACT_BINS + (1036 << 12)) << 40).view(np.float64))
-
-
-@_compiled
-def _widen(bits: Array, grid: int, floats: Array, words: Array) -> None:
-    """16-bit floats as float32, and their bits as the upper half of words."""
+def widen(bits: Array, grid: int, floats: Array, words: Array) -> None:
+    """Write 16-bit floats, given by their bits, as float32 and the bits as upper half of words."""
     for n in range(bits.size):
         words[n] = np.int32(bits[n]) << 16
     exact = floats.view(np.int32)
@@ -153,6 +106,23 @@ def _widen(bits: Array, grid: int, floats: Array, words: Array) -> None:
         small = np.float32(borrowed - np.float32(2.0**-14)).view(np.int32)
         sign = np.int32(words[n] & np.int32(-(2**31)))
         exact[n] = np.int32((small if magnitude < 0x00800000 else normal) | sign)
+
+
+@_compiled
+def bin_of(ulps: int) -> int:
+    """The bin of an ULP distance: its own below 8192, then 4096 for every power of two."""
+    if ulps < EXACT_BINS:
+        return ulps
+    # A float64 would round up what has more bits than its own.
+    kept = ulps & -2048 if ulps >= 2**53 else ulps
+    return int((np.float64(kept).view(np.int64) >> 40) - (1036 << 12) + EXACT_BINS)
+
+
+def ulps_of(place: int) -> float:
+    """The smallest ULP distance of a bin."""
+    if place < EXACT_BINS:
+        return place
+    return float(np.int64((place - EXACT_BINS + (1036 << 12)) << 40).view(np.float64))
 
 
 @_compiled
@@ -217,8 +187,9 @@ def _distances(start: int, x: Array, y: Array, counts: Array, sizes: Array, sums
 
 
 @_compiled
-def _ulps(p: Array, q: Array, shift: int, counts: Array, bins: Array, gaps: Array) -> None:
+def _ulps(p: Array, q: Array, grid: int, counts: Array, bins: Array, gaps: Array) -> None:
     lowest = np.int64(-1) << np.int64(8 * p.itemsize - 1)
+    shift = 0 if grid == EXACT else 16
     largest = np.int64(0)
     for n in range(p.size):
         # Of two signs one counts from 0 up and the other, as a float, from the lowest integer.
@@ -246,8 +217,16 @@ def _profiles(x: Array, y: Array, p: Array, grid: int, bounds: Array, outside: A
 @_compiled
 def _outside(x: Array, y: Array, atol: Float, rtol: Float, grid: int) -> int:
     count = np.int32(0)
-    for n in range(x.size):
-        count = np.int32(count + (not _is_close(x[n], y[n], atol, rtol, grid)))
+    # A loop for each grid: a question inside one would keep it from vector instructions.
+    if grid == EXACT:
+        for n in range(x.size):
+            count = np.int32(count + (not _is_close(x[n], y[n], atol, rtol, EXACT)))
+    elif grid == HALF:
+        for n in range(x.size):
+            count = np.int32(count + (not _is_close(x[n], y[n], atol, rtol, HALF)))
+    else:
+        for n in range(x.size):
+            count = np.int32(count + (not _is_close(x[n], y[n], atol, rtol, BRAIN)))
     return int(count)
 
 
@@ -294,7 +273,7 @@ def _rounded(value: Float, grid: int) -> Float:
         return np.int32((word + 0x7FFF + ((word >> 16) & 1)) & -0x10000).view(np.float32)
     # Beside a power of two 13 above its own, a float32 has just as many bits left as a float16 has;
     # beside 0.5, those of a subnormal one. From 2**16 on any power will do.
-    power = np.int32((word & 0x7F800000) + (13 << 23))
+    power = int(np.int32((word & 0x7F800000) + (13 << 23)))
     beside = np.int32(min(max(power, 0x3F000000), 0x4E000000)).view(np.float32)
     rounded = np.float32(value) + beside - beside
     return np.float32(np.inf) if rounded >= 2**16 else rounded

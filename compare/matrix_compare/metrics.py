@@ -16,7 +16,7 @@ from matrix_compare.tolerance import Profile
 Piece = tuple[int, npt.NDArray[Any], npt.NDArray[Any]]
 """Some elements of both values as in `Snapshot.data`, and the number of the first of them."""
 
-_CHUNK = 2**18
+_CHUNK = 2**16
 """Elements looked at together: they and what is made of them stay in a cache."""
 
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
@@ -194,20 +194,37 @@ class _Floats:
         self._outside = np.zeros(len(profiles), np.int64)
         self._counts = np.array([0, 0, -1, -1, 0])
         self._sizes = np.array([0.0, 0.0, -1.0])
+        self._grid = {"float16": kernel.HALF, "bfloat16": kernel.BRAIN}.get(
+            layout.dtype, kernel.EXACT
+        )
         most = kernel.bin_of(min(kernel.MOST, 2 ** (8 * layout.itemsize)))
         self._bins = np.zeros((kernel.COPIES, most + 1), np.int64)
 
     def add(self, start: int, a: npt.NDArray[Any], b: npt.NDArray[Any]) -> None:
-        state = self._bounds, self._outside, self._counts, self._sizes, self._bins
-        # What comes from a store is read-only: alike, all of one dtype share what was compiled.
-        a, b = a.view(), b.view()
-        a.flags.writeable = b.flags.writeable = False
-        bits = f"i{a.itemsize}"
-        if a.itemsize == 2:
-            grid = self._kernel.HALF if self._layout.dtype == "float16" else self._kernel.BRAIN
-            self._kernel.scan16(start, a.view(bits), b.view(bits), grid, *state)
+        (x, p), (y, q) = self._wide(a), self._wide(b)
+        self._kernel.scan(
+            start,
+            x,
+            y,
+            p,
+            q,
+            self._grid,
+            self._bounds,
+            self._outside,
+            self._counts,
+            self._sizes,
+            self._bins,
+        )
+
+    def _wide(self, part: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        """The elements as float32 or float64, and their bits as integers of that width."""
+        bits = part.view(f"i{part.itemsize}")
+        if self._grid == self._kernel.EXACT:
+            wide = part.view(), bits
         else:
-            self._kernel.scan(start, a, b, a.view(bits), b.view(bits), *state)
+            wide = np.empty(part.size, np.float32), np.empty(part.size, np.int32)
+            self._kernel.widen(_sealed(bits), self._grid, *wide)
+        return _sealed(wide[0]), _sealed(wide[1])
 
     def distances(self) -> Distances:
         size, shape = self._layout.numel, self._layout.shape
@@ -246,6 +263,12 @@ class _Floats:
         starts = [0, *(self._kernel.bin_of(2**n) for n in range(63))]
         counts = np.add.reduceat(bins, [start for start in starts if start < bins.size])
         return tuple(counts.tolist())
+
+
+def _sealed(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """As what comes from a store, read-only: it is then of the type that is compiled already."""
+    array.flags.writeable = False
+    return array
 
 
 def _relative(max_rel: float, different: int, measured: int) -> float | None:
