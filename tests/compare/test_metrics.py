@@ -39,13 +39,15 @@ def between(
     """Their distances; `size` elements at a time, and then none of the equal ones."""
     if size is None:
         return measure(a.layout, [(0, a.data, b.data)], profiles)
-    parts = [(at, a.data[at : at + size], b.data[at : at + size]) for at in range(0, a.numel, size)]
-    return measure(a.layout, [part for part in parts if not_equal(*part[1:])], profiles)
-
-
-def not_equal(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> bool:
-    """As a hash of the block and the count of NaN tell."""
-    return a.tobytes() != b.tobytes() or bool(np.isnan(a).any())
+    nan = np.isnan(a.numbers())
+    parts = [
+        (at, a.data[at : at + size], b.data[at : at + size])
+        for at in range(0, a.numel, size)
+        # As a hash of the block and the count of NaN tell.
+        if bytes(a.data[at : at + size]) != bytes(b.data[at : at + size])
+        or nan[at : at + size].any()
+    ]
+    return measure(a.layout, parts, profiles)
 
 
 def of(a: npt.NDArray[Any], b: npt.NDArray[Any], dtype: str | None = None) -> Distances:
