@@ -15,6 +15,7 @@ from typing import IO, Any, Literal
 import blake3
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from matrix_capture.errors import MatrixError
@@ -178,8 +179,8 @@ def read_capture(path: Path) -> Capture:
     """Read a digest file, checking it against this schema.
 
     Raises:
-        MatrixError: the file is truncated, foreign, of another schema version, or larger than any
-            capture.
+        MatrixError: the file is truncated, foreign, of another schema version, larger than any
+            capture, or has a row twice or one that lacks what a row must have.
     """
     # Opened once: a capture that replaces this one meanwhile must not lend it its rows.
     with _opened(path) as file:
@@ -189,6 +190,7 @@ def read_capture(path: Path) -> Capture:
             table = file.read()
         except _UNREADABLE as error:
             raise MatrixError(f"{path}: not a readable digest file ({error}); {_CURE}") from None
+    _check_rows(path, table)
     return Capture(record=record, rows=table.select(COLUMNS.names).replace_schema_metadata(None))
 
 
@@ -243,6 +245,21 @@ def _check_size(path: Path, metadata: Any) -> None:
             f"{path}: {metadata.num_rows:,} rows of {size:,} bytes, but a capture has at most "
             f"{_MOST_ROWS:,} of {_MOST_BYTES:,}; {_CURE}"
         )
+
+
+_KEY = ["repeat", "artifact", "part", "scope", "occurrence"]
+_REQUIRED = (*_KEY, "seq", "stage", "dtype", "shape", "digest")
+
+
+def _check_rows(path: Path, rows: Any) -> None:
+    for name in _REQUIRED:
+        if rows.column(name).null_count:
+            raise MatrixError(f"{path}: column {name} has empty entries; {_CURE}")
+    counted = rows.group_by(_KEY).aggregate([([], "count_all")])
+    twice = counted.filter(pc.field("count_all") > 1).slice(0, 1).to_pylist()
+    if twice:
+        told = ", ".join(f"{name} {twice[0][name]!r}" for name in _KEY)
+        raise MatrixError(f"{path}: several rows for {told}; {_CURE}")
 
 
 @contextmanager

@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow.compute as pc
-
 from matrix_capture.errors import MatrixError
 from matrix_capture.schema import Capture, list_captures, read_capture
 from matrix_capture.settings import Settings
@@ -66,18 +64,3 @@ def _check(capture: Capture, path: Path, lane: str, settings: Settings) -> None:
         )
     if record.torch not in settings.releases:
         raise MatrixError(f"{path}: torch {record.torch} is not in matrix.toml; add it there")
-    for name in _REQUIRED:
-        if capture.rows.column(name).null_count:
-            raise MatrixError(f"{path}: column {name} has empty entries; capture the release again")
-    counted = capture.rows.group_by(_KEY).aggregate([([], "count_all")])
-    twice = counted.filter(pc.field("count_all") > 1).slice(0, 1).to_pylist()
-    if twice:
-        told = ", ".join(f"{name} {twice[0][name]!r}" for name in _KEY)
-        raise MatrixError(f"{path}: several rows for {told}; capture the release again")
-
-
-_KEY = ["repeat", "artifact", "part", "scope", "occurrence"]
-_REQUIRED = (
-    *("seq", "repeat", "stage", "artifact", "part", "scope", "occurrence"),
-    *("dtype", "shape", "digest"),
-)

@@ -304,6 +304,12 @@ def test_a_damaged_file_is_one_line_with_the_cure(name: str, tmp_path: Path) -> 
         assert "capture the release again" in message
 
 
+def test_a_row_twice_is_told(tmp_path: Path) -> None:
+    path = write_capture(capture(row(), row()), tmp_path)
+    with pytest.raises(MatrixError, match="several rows for repeat 0, artifact '.*; move it out"):
+        read_capture(path)
+
+
 @pytest.mark.parametrize(("name", "most"), [("_MOST_ROWS", 0), ("_MOST_BYTES", 99)])
 def test_a_file_larger_than_any_capture_is_not_read(
     name: str, most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -420,7 +426,8 @@ for name in ("digest", "blocks"):
 
 def write_forever():
     for count in range(1_000_000):
-        rows = pa.Table.from_pylist([row] * (1 + count % 2 * 500), schema=COLUMNS)
+        made = [row | {"occurrence": n} for n in range(1 + count % 2 * 500)]
+        rows = pa.Table.from_pylist(made, schema=COLUMNS)
         record = msgspec.convert(held | {"repeats": rows.num_rows}, Record)
         write_capture(Capture(record=record, rows=rows), data)
 
