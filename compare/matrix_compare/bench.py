@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
+from matrix_capture.by_hand import close, save
 from matrix_capture.catalogue import CATALOGUE
 from matrix_capture.digest import Snapshot, block_hashes, content_hash, figures, snapshot
 from matrix_capture.errors import MatrixError
@@ -94,9 +95,8 @@ def seeds(settings: Settings, folder: Path) -> Measurement:
     Both see the tensors of one indexing at the baseline's size. Whoever saves with `torch.save`
     loads all of them; a capture has digests of all and the values of some.
     """
-    import torch  # noqa: PLC0415 - the reference; the comparison itself has no torch
-
     profiles = read_profiles(settings)
+    bounds = [(t.atol, t.rtol) for t in (p.tolerance("float32") for p in profiles)]
     store = ValueStore(folder / "values")
     generator = np.random.default_rng(0)
     releases = settings.releases[:2]
@@ -112,7 +112,7 @@ def seeds(settings: Settings, folder: Path) -> Measurement:
             if row["stored"]:
                 store.put(snap, row["digest"])
             rows[release].append(row)
-            torch.save(torch.from_numpy(value), folder / f"{release}-{number}.pt")
+            save(value, folder / f"{release}-{number}.pt")
     for release, made in rows.items():
         capture = Capture(record=_record(release), rows=pa.Table.from_pylist(made, schema=COLUMNS))
         write_capture(capture, folder)
@@ -123,10 +123,7 @@ def seeds(settings: Settings, folder: Path) -> Measurement:
 
     def theirs() -> None:
         for number in range(_TENSORS):
-            a, b = (torch.load(folder / f"{release}-{number}.pt") for release in releases)
-            for profile in profiles:
-                bounds = profile.tolerance("float32")
-                torch.allclose(a, b, atol=bounds.atol, rtol=bounds.rtol)
+            close(*(folder / f"{release}-{number}.pt" for release in releases), bounds)
 
     ours()
     return at_most(

@@ -306,7 +306,7 @@ def test_a_damaged_file_is_one_line_with_the_cure(name: str, tmp_path: Path) -> 
 
 def test_a_row_twice_is_told(tmp_path: Path) -> None:
     path = write_capture(capture(row(), row()), tmp_path)
-    with pytest.raises(MatrixError, match="several rows for repeat 0, artifact '.*; move it out"):
+    with pytest.raises(MatrixError, match=r"several rows for repeat 0, artifact '.*; move it out"):
         read_capture(path)
 
 
