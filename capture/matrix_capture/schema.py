@@ -14,8 +14,8 @@ from typing import IO, Any, Literal
 
 import blake3
 import msgspec
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from matrix_capture.errors import MatrixError
@@ -255,10 +255,15 @@ def _check_rows(path: Path, rows: Any) -> None:
     for name in _REQUIRED:
         if rows.column(name).null_count:
             raise MatrixError(f"{path}: column {name} has empty entries; {_CURE}")
-    counted = rows.group_by(_KEY).aggregate([([], "count_all")])
-    twice = counted.filter(pc.field("count_all") > 1).slice(0, 1).to_pylist()
-    if twice:
-        told = ", ".join(f"{name} {twice[0][name]!r}" for name in _KEY)
+    keys = np.zeros(len(rows), np.int64)
+    for name in _KEY:
+        column = rows.column(name).combine_chunks().dictionary_encode()
+        codes = keys * len(column.dictionary) + column.indices.to_numpy()
+        keys = np.unique(codes, return_inverse=True)[1]  # counted anew, lest they overflow
+    twice = np.flatnonzero(np.bincount(keys)[keys] > 1)
+    if twice.size:
+        row = rows.select(_KEY).slice(int(twice[0]), 1).to_pylist()[0]
+        told = ", ".join(f"{name} {value!r}" for name, value in row.items())
         raise MatrixError(f"{path}: several rows for {told}; {_CURE}")
 
 

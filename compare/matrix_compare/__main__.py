@@ -20,7 +20,7 @@ from matrix_compare.gauge import Gauge
 from matrix_compare.junit import junit
 from matrix_compare.markdown import markdown
 from matrix_compare.pairs import Verdicts, compare
-from matrix_compare.report import Report, build, json_of, plain, sentence
+from matrix_compare.report import NEEDED, Report, build, json_of, plain, sentence
 from matrix_compare.schema import Verdict, write_verdicts
 from matrix_compare.terminal import print_report
 from matrix_compare.tolerance import read_profiles
@@ -65,7 +65,7 @@ def _run(options: argparse.Namespace) -> None:
             print_report(console, report)
     else:
         for pair in pairwise(names):
-            _say(console, sentence(*pair, verdicts.of(*pair)))
+            _say(console, sentence(*pair, verdicts.of(*pair, NEEDED)))
     if len(names) == 1:
         _say(
             console,

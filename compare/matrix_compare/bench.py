@@ -45,17 +45,17 @@ _ELEMENTS = 8 * 2**20  # of a tensor whose distances are measured
 _TENSORS, _KEPT, _BYTES = 570, 95, 4 * 2**20
 
 
-def pairs(settings: Settings, folder: Path, rows: int = _ROWS) -> Measurement:
+def pairs(settings: Settings, folder: Path) -> Measurement:
     """Seconds from a cold start for all pairs of thirty captures, against three of them."""
     releases = [f"9.{number}.0" for number in range(_CAPTURES)]
     _write_settings(folder / "matrix.toml", releases)
     generator = np.random.default_rng(0)
-    contents = [generator.bytes(32) for _ in range(rows // 2)]
+    contents = [generator.bytes(32) for _ in range(_ROWS // 2)]
     for number, release in enumerate(releases):
         if number in _BOUNDARIES:
             contents = [
-                generator.bytes(32) if generator.random() < 1 / 3 else content
-                for content in contents
+                generator.bytes(32) if place % 3 == 0 else content
+                for place, content in enumerate(contents)
             ]
         write_capture(_of_digests(release, contents), folder)
     command = [sys.executable, "-m", "matrix_compare", "--lane", _LANE, "--data", str(folder)]
@@ -63,7 +63,7 @@ def pairs(settings: Settings, folder: Path, rows: int = _ROWS) -> Measurement:
     subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
     seconds = time.perf_counter() - started
     count = _CAPTURES * (_CAPTURES - 1) // 2
-    return at_most(f"{count} pairs of {rows:,} rows each, cold start", "s", seconds, 3.0, 1.0)
+    return at_most(f"{count} pairs of {_ROWS:,} rows each, cold start", "s", seconds, 3.0, 1.0)
 
 
 def distances(profiles: tuple[Profile, ...]) -> list[Measurement]:
@@ -89,11 +89,12 @@ def distances(profiles: tuple[Profile, ...]) -> list[Measurement]:
     return found
 
 
-def seeds(settings: Settings, folder: Path) -> Measurement:
+def by_hand(settings: Settings, folder: Path) -> list[Measurement]:
     """Seconds for one pair of which 90% is identical, against `torch.load` and `torch.allclose`.
 
     Both see the tensors of one indexing at the baseline's size. Whoever saves with `torch.save`
-    loads all of them; a capture has digests of all and the values of some.
+    loads all of them; a capture has digests of all and the values of some. What was measured once
+    is remembered, so there is a first time and a second.
     """
     profiles = read_profiles(settings)
     bounds = [(t.atol, t.rtol) for t in (p.tolerance("float32") for p in profiles)]
@@ -117,39 +118,49 @@ def seeds(settings: Settings, folder: Path) -> Measurement:
         capture = Capture(record=_record(release), rows=pa.Table.from_pylist(made, schema=COLUMNS))
         write_capture(capture, folder)
 
-    def ours() -> None:
+    memory = folder / "distances.parquet"
+
+    def ours(memory: Path | None) -> None:
         captures = load_captures(folder, _LANE, settings).captures
-        compare(captures, Gauge(store, profiles), store)
+        gauge = Gauge(store, profiles, memory)
+        compare(captures, gauge, store)
+        gauge.save()
 
     def theirs() -> None:
         for number in range(_TENSORS):
-            close(*(folder / f"{release}-{number}.pt" for release in releases), bounds)
+            a, b = (folder / f"{release}-{number}.pt" for release in releases)
+            close(a, b, bounds)
 
-    ours()
-    return at_most(
-        "a pair of which 90% is identical, against torch.allclose",
-        "s",
-        fastest(ours),
-        fastest(theirs),
-        0.01,
-    )
+    ours(memory)
+    name = "a pair of which 90% is identical, against torch.allclose"
+    seconds = fastest(theirs)
+    return [
+        at_most(name, "s", fastest(partial(ours, None)), seconds, 0.01),
+        at_most(f"{name}, again", "s", fastest(partial(ours, memory)), seconds, 0.01),
+    ]
 
 
 def _of_digests(release: str, contents: list[bytes]) -> Capture:
-    """A capture of two repeats that has these digests and no values."""
+    """A capture of two repeats that has these digests and no values.
+
+    It has everything once, and for the rest the modules of an encoder of twelve layers, chunk after
+    chunk.
+    """
     made = [artifact for artifact in CATALOGUE if artifact.kind != "probe"]
+    modules = [artifact for artifact in made if artifact.keep == "digest only"]
     rows = []
     for repeat in (0, 1):
         for number, content in enumerate(contents):
-            turn, place = divmod(number, len(made))
+            turn, place = divmod(number - len(made), len(modules))
+            artifact = made[number] if turn < 0 else modules[place]
             rows.append(
                 {
                     "seq": number,
                     "repeat": repeat,
-                    "stage": made[place].stage,
-                    "artifact": made[place].name,
-                    "part": "",
-                    "scope": f"chunk.{turn}",
+                    "stage": artifact.stage,
+                    "artifact": artifact.name,
+                    "part": "" if turn < 0 else f"encoder.layer.{turn % 12}",
+                    "scope": f"chunk.{max(0, turn) // 12}",
                     "occurrence": 0,
                     "dtype": "float32",
                     "shape": [32, 170, 384],
@@ -215,9 +226,10 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         settings = read_settings()
         found = distances(read_profiles(settings))
-        for measured in (pairs, seeds):
-            with tempfile.TemporaryDirectory(prefix="colbert-matrix-") as scratch:
-                found.append(measured(settings, Path(scratch)))
+        with tempfile.TemporaryDirectory(prefix="colbert-matrix-") as scratch:
+            found.append(pairs(settings, Path(scratch)))
+        with tempfile.TemporaryDirectory(prefix="colbert-matrix-") as scratch:
+            found += by_hand(settings, Path(scratch))
     except (MatrixError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -9,6 +9,7 @@ from typing import Any, get_args
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from matrix_capture.catalogue import (
     BY_NAME,
@@ -30,7 +31,7 @@ from matrix_compare.metrics import Distances
 from matrix_compare.origin import DIFFERING, ROLES, Family, Place
 from matrix_compare.relabelling import CENTROIDS, LABELLED, relabelled
 from matrix_compare.schema import COLUMNS, Verdict
-from matrix_compare.verdict import Finding, Side, judge, stop
+from matrix_compare.verdict import Cell, Finding, Side, judge, stop
 
 _Numbers = npt.NDArray[np.int64] | npt.NDArray[np.int8]
 RENUMBERED = "equal up to the numbering of the centroids"
@@ -51,13 +52,22 @@ class Verdicts:
     table: Any
     places: Mapping[tuple[str, str], slice]
 
-    def of(self, a: str, b: str) -> list[dict[str, Any]]:
+    def of(self, a: str, b: str, columns: Sequence[str] = COLUMNS.names) -> list[dict[str, Any]]:
         """The rows of one pair."""
-        place = self.places.get((a, b), slice(0, 0))
-        rows: list[dict[str, Any]] = self.table.slice(
-            place.start, place.stop - place.start
-        ).to_pylist()
+        schema = pa.schema([COLUMNS.field(name) for name in columns])
+        # As plain strings: dictionary-encoded ones are slow to read one by one.
+        rows: list[dict[str, Any]] = self._slice(a, b).select(columns).cast(schema).to_pylist()
         return rows
+
+    def identical(self, a: str, b: str) -> bool:
+        """Whether a pair has rows and all of them are identical."""
+        rows = self._slice(a, b)
+        same = pc.equal(rows["verdict"], Verdict.IDENTICAL.value)
+        return len(rows) > 0 and bool(pc.all(same).as_py())
+
+    def _slice(self, a: str, b: str) -> Any:
+        place = self.places.get((a, b), slice(0, 0))
+        return self.table.slice(place.start, place.stop - place.start)
 
 
 def compare(captures: Sequence[Capture], gauge: Gauge, store: ValueStore) -> Verdicts:
@@ -114,7 +124,9 @@ class _Judging:
         self._places: list[Place] = [
             (column.artifact.name, column.part, column.scope) for column in self._aligned.columns
         ]
-        self._labelled = [n for n, place in enumerate(self._places) if place[0] in LABELLED]
+        labelled = [n for n, place in enumerate(self._places) if place[0] in LABELLED]
+        self._labelled = np.array(labelled, np.int64)
+        self._expected = [_expected(record) for record in self._records]
         self._explained = [_explained(record) for record in self._records]
 
     def pairs(self, pairs: Sequence[tuple[int, int]]) -> Iterator[tuple[_Numbers, _Numbers]]:
@@ -264,30 +276,21 @@ class _Judging:
 
     def _settle_numbering(self, a: int, b: int, cells: npt.NDArray[np.int64]) -> None:
         """Where only the numbers of the centroids moved, have the cells of a pair say so."""
-        labelled = [n for n in self._labelled if cells[n] >= 0]
-        verdicts = {n: Verdict(self._rows[cells[n]]["verdict"]) for n in labelled}
-        differing = [n for n in labelled if verdicts[n] in DIFFERING]
+        labelled = self._labelled[cells[self._labelled] >= 0]
+        verdicts = np.array(self._verdicts, np.int8)[cells[labelled]]
+        differing = labelled[np.isin(verdicts, _DIFFERING)].tolist()
         if not any(self._places[n][0] in CENTROIDS for n in differing):
             return
-        contents = self._aligned.content[np.ix_((a, b), labelled)].tobytes()
+        contents = self._aligned.content[[a, b]][:, labelled].tobytes()
         if contents not in self._renumbered:
-            found = self._aligned.cells([(side, n) for side in (a, b) for n in labelled])
-            number = {self._places[n]: n for n in labelled}
-
-            def values(place: Place) -> list[tuple[Snapshot, Snapshot]] | None:
-                sides = [found[side, number[place]].occurrences for side in (a, b)]
-                try:
-                    return [
-                        (self._store.get(x.digest), self._store.get(y.digest))
-                        for x, y in zip(*sides, strict=True)
-                    ]
-                except (MatrixError, ValueError):
-                    return None  # not kept, damaged, or not as many on both sides
-
+            number = {self._places[n]: n for n in labelled.tolist()}
+            sets = [n for place, n in number.items() if place[0] in CENTROIDS]
+            known = self._aligned.cells([(side, n) for side in (a, b) for n in sets])
+            same = labelled[verdicts == _CODES[Verdict.IDENTICAL]].tolist()
             equal = relabelled(
-                values,
+                lambda place: self._values(a, b, number[place], known),
                 differing=[self._places[n] for n in differing],
-                identical=[self._places[n] for n in labelled if verdicts[n] is Verdict.IDENTICAL],
+                identical=[self._places[n] for n in same],
             )
             self._renumbered[contents] = {number[place] for place in equal}
         for n in self._renumbered[contents]:
@@ -302,15 +305,29 @@ class _Judging:
             )
             cells[n] = self._keep(self._aligned.columns[n], finding)
 
+    def _values(
+        self, a: int, b: int, column: int, known: Mapping[tuple[int, int], Cell]
+    ) -> list[tuple[Snapshot, Snapshot]] | None:
+        """What two captures have in a column; None where it cannot be read or set side by side."""
+        if (a, column) not in known:
+            known = self._aligned.cells([(a, column), (b, column)])
+        sides = [known[side, column].occurrences for side in (a, b)]
+        try:
+            return [
+                (self._store.get(x.digest), self._store.get(y.digest))
+                for x, y in zip(*sides, strict=True)
+            ]
+        except (MatrixError, ValueError):
+            return None
+
     def _absent(
         self, a: int, b: int, places: Sequence[Place], reasons: tuple[str, ...]
     ) -> list[int]:
         """Findings on the artifacts that neither side has, where a record says why."""
-        present = {artifact for artifact, _, _ in places}
-        wanted = (
-            (_expected(self._records[a]) | _expected(self._records[b]))
-            & (self._explained[a] | self._explained[b])
-        ) - present
+        wanted = (self._expected[a] | self._expected[b]) & (self._explained[a] | self._explained[b])
+        if not wanted:
+            return []
+        wanted -= {artifact for artifact, _, _ in places}
         sides = [Side(record=self._records[n], cell=None) for n in (a, b)]
         numbers = []
         for artifact in (BY_NAME[name] for name in sorted(wanted, key=_position)):

@@ -168,6 +168,10 @@ def plain(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+NEEDED = ("artifact", "part", "kind", "verdict", "reason", "role", "max_abs")
+"""The columns of the verdict file that a sentence is made from."""
+
+
 def sentence(a: str, b: str, rows: Sequence[Row]) -> str:
     """The pair in one sentence: how many rows have which verdict, and where a difference starts.
 

@@ -225,7 +225,8 @@ def _unstable(side: Side) -> str:
     if cell is None:
         return ""
     # A run that failed may have stopped in the middle of a repeat; that is no disagreement.
-    reason = cell.unstable or ("" if side.record.failed_stage() else cell.uneven)
+    uneven = cell.uneven if cell.uneven and not side.record.failed_stage() else ""
+    reason = cell.unstable or uneven
     return f"{side.record.torch}: {reason}" if reason else ""
 
 
