@@ -188,6 +188,7 @@ def read_capture(path: Path) -> Capture:
         _check_size(path, file.metadata)
         try:
             table = file.read()
+            table.validate(full=True)
         except _UNREADABLE as error:
             raise MatrixError(f"{path}: not a readable digest file ({error}); {_CURE}") from None
     _check_rows(path, table)
@@ -255,6 +256,8 @@ def _check_rows(path: Path, rows: Any) -> None:
     for name in _REQUIRED:
         if rows.column(name).null_count:
             raise MatrixError(f"{path}: column {name} has empty entries; {_CURE}")
+    if rows.column("shape").combine_chunks().flatten().null_count:
+        raise MatrixError(f"{path}: column shape has empty dimensions; {_CURE}")
     keys = np.zeros(len(rows), np.int64)
     for name in _KEY:
         column = rows.column(name).combine_chunks().dictionary_encode()

@@ -29,7 +29,7 @@ _LIMIT = 2**31
 GROUNDS = frozenset(
     {
         *("sample_pids", "num_passages", "reverse_indices", "input_ids", "batch_masks"),
-        *("doclens", "index_doclens", "ivf_lengths", "index_ivf_lengths"),
+        *("doclens", "index_doclens", "ivf_lengths", "index_ivf_lengths", "centroids"),
     }
 )
 """What a location is told from: where two captures have these alike, they have it alike."""

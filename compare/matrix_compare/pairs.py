@@ -172,28 +172,54 @@ class _Judging:
         here = (left != -1) | (right != -1)
         same = (left == right) & (left >= 0) & free
         numbers = np.where(same, self._identical()[a], -1)
-        key_identical = self._key_identical(here, same)
+        todo = here & ~same
+        # Keys come first: whether they are identical decides about what they are the keys of.
+        keys = sorted({key for column in self._aligned.columns for key in column.keys})
+        of_keys = np.zeros(len(self._places), bool)
+        of_keys[keys] = True
+        nothing = np.zeros(here.shape, bool)
+        self._judge(numbers, todo & of_keys, pairs, reasons, nothing)
+        found = np.array(self._verdicts, np.int8)[numbers] == _CODES[Verdict.IDENTICAL]
+        key_identical = self._key_identical(here, here & of_keys & found)
+        self._judge(numbers, todo & ~of_keys, pairs, reasons, key_identical)
+        return numbers
 
+    def _judge(
+        self,
+        numbers: npt.NDArray[np.int64],
+        todo: npt.NDArray[np.bool_],
+        pairs: Sequence[tuple[int, int]],
+        reasons: Sequence[tuple[str, ...]],
+        key_identical: npt.NDArray[np.bool_],
+    ) -> None:
+        """Fill in the findings of the cells in question."""
+        a, b = np.array(pairs).T
+        left, right = self._aligned.content[a], self._aligned.content[b]
         # Contents that are settled on both sides decide alone; the rest tells of the two captures.
-        settled = here & ~same & (left >= 0) & (right >= 0) & free
+        free = ~np.array([bool(why) for why in reasons])[:, None]
+        settled = todo & (left >= 0) & (right >= 0) & free
         pair, column = np.nonzero(settled)
-        contents = int(self._aligned.content.max(initial=0)) + 1
-        code = (column * contents + left[settled]) * contents + right[settled]
-        ground = self._grounds()[a[pair]]
-        code = (code * (int(ground.max(initial=0)) + 1) + ground) * 2 + key_identical[settled]
+        code = column
+        for part in (
+            left[settled],
+            right[settled],
+            self._grounds()[a[pair]],
+            key_identical[settled],
+        ):
+            # Counted anew each time, lest the codes overflow.
+            code = np.unique(code * (int(part.max(initial=0)) + 1) + part, return_inverse=True)[1]
         _, first, of = np.unique(code, return_index=True, return_inverse=True)
         examples = list(zip(pair[first].tolist(), column[first].tolist(), strict=True))
         judged = np.array(self._judged(examples, pairs, reasons, key_identical), np.int64)
         alone = np.isin(np.array(self._verdicts, np.int8)[judged], _DIFFERING)
         numbers[settled] = np.where(alone, judged, -1)[of]
 
-        others = np.argwhere(here & (numbers < 0)).tolist()
+        others = np.argwhere(todo & (numbers < 0)).tolist()
         cells = [(pair, column) for pair, column in others]
         for cell, number in zip(
             cells, self._judged(cells, pairs, reasons, key_identical), strict=True
         ):
             numbers[cell] = number
-        return numbers
 
     def _identical(self) -> npt.NDArray[np.int64]:
         """The finding that a column of a capture is identical, as far as it may be."""
@@ -213,13 +239,13 @@ class _Judging:
         return numbers
 
     def _key_identical(
-        self, here: npt.NDArray[np.bool_], same: npt.NDArray[np.bool_]
+        self, here: npt.NDArray[np.bool_], identical: npt.NDArray[np.bool_]
     ) -> npt.NDArray[np.bool_]:
         """In which pairs the key of each column is identical: the key columns that they have."""
         found = np.zeros(here.shape, bool)
         for n, column in enumerate(self._aligned.columns):
             if keys := list(column.keys):
-                found[:, n] = here[:, keys].any(axis=1) & (same | ~here)[:, keys].all(axis=1)
+                found[:, n] = here[:, keys].any(axis=1) & (identical | ~here)[:, keys].all(axis=1)
         return found
 
     def _judged(
@@ -281,8 +307,11 @@ class _Judging:
         differing = labelled[np.isin(verdicts, _DIFFERING)].tolist()
         if not any(self._places[n][0] in CENTROIDS for n in differing):
             return
-        contents = self._aligned.content[[a, b]][:, labelled].tobytes()
-        if contents not in self._renumbered:
+        contents = self._aligned.content[[a, b]][:, labelled]
+        # What nobody can settle tells of these two captures alone.
+        who = np.array([a, b] if (contents == -2).any() else [])
+        known_as = b"".join(part.tobytes() for part in (who, labelled, verdicts, contents))
+        if known_as not in self._renumbered:
             number = {self._places[n]: n for n in labelled.tolist()}
             sets = [n for place, n in number.items() if place[0] in CENTROIDS]
             known = self._aligned.cells([(side, n) for side in (a, b) for n in sets])
@@ -292,8 +321,8 @@ class _Judging:
                 differing=[self._places[n] for n in differing],
                 identical=[self._places[n] for n in same],
             )
-            self._renumbered[contents] = {number[place] for place in equal}
-        for n in self._renumbered[contents]:
+            self._renumbered[known_as] = {number[place] for place in equal}
+        for n in self._renumbered[known_as]:
             row = self._rows[cells[n]]
             finding = Finding(
                 verdict=Verdict.REORDERED,

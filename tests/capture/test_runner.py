@@ -412,9 +412,9 @@ def test_another_gpu_is_another_host(
 # The A/A control.
 
 
-def rows_of(**values: Any) -> pa.Table:
+def rows_of(run: int = 0, **values: Any) -> pa.Table:
     """The rows of a run that recorded those values, each in pass `sample`."""
-    recorder = Recorder()
+    recorder = Recorder(repeat=run)
     with recorder.within("sample"):
         for artifact, value in values.items():
             for one in value if isinstance(value, tuple) else (value,):
@@ -482,7 +482,7 @@ def test_a_second_run_that_fails_is_a_failure_and_no_control(
 ) -> None:
     def run(_request: Any, _inputs: Any, repeat: int, folder: Path, _progress: Any) -> list[Event]:
         values = {"D": 1} if repeat else {"D": 1, "codes": 2}
-        pq.write_table(rows_of(**values), folder / "rows.parquet")
+        pq.write_table(rows_of(repeat, **values), folder / "rows.parquet")
         load = Event(stage="load", state="ok")
         if repeat:
             return [load, Event(stage="index", state="failed", error="RuntimeError", message="no")]

@@ -304,6 +304,28 @@ def test_a_damaged_file_is_one_line_with_the_cure(name: str, tmp_path: Path) -> 
         assert "capture the release again" in message
 
 
+NAME = pa.StringArray.from_buffers(2, *pa.array([b"\xff\xfe", b"\xff"]).buffers()[1:])
+HOLES = pa.array([[None], [1]], pa.list_(pa.int64()))
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "message"),
+    [
+        ("part", NAME, "not a readable digest file"),
+        ("shape", HOLES, "column shape has empty dimensions"),
+        ("digest", pa.nulls(2, pa.binary(32)), "column digest has empty entries"),
+    ],
+)
+def test_rows_that_nothing_could_be_made_of(
+    column: str, values: Any, message: str, tmp_path: Path
+) -> None:
+    path = write_capture(capture(row(), row(occurrence=1)), tmp_path)
+    place = COLUMNS.get_field_index(column)
+    _rewrite(path, lambda table: table.set_column(place, column, values))
+    with pytest.raises(MatrixError, match=message):
+        read_capture(path)
+
+
 def test_a_row_twice_is_told(tmp_path: Path) -> None:
     path = write_capture(capture(row(), row()), tmp_path)
     with pytest.raises(MatrixError, match=r"several rows for repeat 0, artifact '.*; move it out"):

@@ -336,3 +336,73 @@ def test_alignment_tells_contents_apart(make: Maker, tmp_path: Path) -> None:
     places = [(names.index(f"torch-{torch}.parquet"), 0) for torch in ("2.8.0", "2.10.0")]
     assert aligned.cells(places).keys() == {places[0]}
     assert isinstance(captures[0].rows, pa.Table)
+
+
+CENTROIDS = np.arange(12, dtype=np.float32).reshape(3, 4)
+ORDER = np.array([2, 0, 1])
+"""Centroid i of a renumbered run is centroid ORDER[i] of the other."""
+
+
+def numbered(order: Any, scope: str, **changes: Any) -> list[Put]:
+    """A run whose centroids have other numbers."""
+    codes = np.argsort(order)[np.array([0, 1, 2, 1])].astype(np.int32)
+    return [
+        Put(artifact="centroids", value=CENTROIDS[order], scope=scope, **changes),
+        Put(artifact="codes", value=codes, scope=scope, **changes),
+    ]
+
+
+def test_renumbered_centroids_are_a_reordering(make: Maker, verdicts: Any) -> None:
+    # The same contents in other places: what is known of one pair must not be told of the other.
+    for torch, order, scope in (
+        ("2.7.0", np.arange(3), "chunk.0"),
+        ("2.7.1", ORDER, "chunk.0"),
+        ("2.8.0", np.arange(3), "chunk.1"),
+        ("2.9.0", ORDER, "chunk.1"),
+    ):
+        make(torch, numbered(order, scope))
+    rows = verdicts()
+    for a, b, scope in (("2.7.0", "2.7.1", "chunk.0"), ("2.8.0", "2.9.0", "chunk.1")):
+        found = [row for row in rows if (row["a"], row["b"]) == (a, b)]
+        reason = "equal up to the numbering of the centroids"
+        assert brief(found, "artifact", "scope", "verdict", "reason") == [
+            ("centroids", scope, "reordered", reason),
+            ("codes", scope, "reordered", reason),
+        ]
+
+
+def test_one_wrong_code_is_no_renumbering(make: Maker, verdicts: Any) -> None:
+    make("2.7.1", numbered(np.arange(3), "chunk.0"))
+    centroids, codes = numbered(ORDER, "chunk.0")
+    make("2.8.0", [centroids, replace(codes, value=codes.value[::-1].copy())])
+    assert brief(verdicts(), "artifact", "verdict") == [
+        ("centroids", "reordered"),
+        ("codes", "differs"),
+    ]
+
+
+def test_a_renumbered_run_that_does_not_equal_itself_is_unstable(
+    make: Maker, verdicts: Any
+) -> None:
+    make("2.7.1", numbered(np.arange(3), "chunk.0"))
+    again = numbered(ORDER, "chunk.0", repeat=1)
+    noisy = replace(again[1], value=np.zeros(4, np.int32))
+    make("2.8.0", [*numbered(ORDER, "chunk.0"), again[0], noisy])
+    assert brief(verdicts(), "artifact", "verdict")[-1] == ("codes", "unstable")
+
+
+def test_a_key_that_was_judged_identical_is_a_key(make: Maker, verdicts: Any) -> None:
+    # A failed run may stop in the middle of a repeat: its key has fewer occurrences there.
+    key = "codes_sorted_values"
+    keys = [
+        Put(artifact=key, value=[0, 0, 1, 1, 2, 2], occurrence=n, repeat=repeat)
+        for n, repeat in ((0, 0), (1, 0), (0, 1))
+    ]
+
+    def indices(order: list[int]) -> Put:
+        return Put(artifact="codes_sorted_indices", value=order, key=[0, 0, 1, 1, 2, 2])
+
+    make("2.7.1", [*keys, indices([0, 1, 2, 3, 4, 5])], status=status_of("search"))
+    make("2.8.0", [*keys[:2], indices([1, 0, 2, 3, 4, 5])])
+    assert ("codes_sorted_values", "identical") in brief(verdicts(), "artifact", "verdict")
+    assert ("codes_sorted_indices", "reordered") in brief(verdicts(), "artifact", "verdict")
