@@ -65,8 +65,8 @@ PLACES = [
 
 
 def _at(snap: Snapshot) -> int:
-    """An element in the last block."""
-    return snap.data.size - 2
+    """The last element that is not zero: the sign of a zero is no difference to torch."""
+    return int(np.flatnonzero(snap.numbers())[-1])
 
 
 def ulp(snap: Snapshot) -> Snapshot:
@@ -223,7 +223,6 @@ def test_a_fault_is_named_and_nothing_upstream(
     if name in IN_PLACE:
         assert first == _at(before)
         assert row["differing_blocks"] == 1
-        assert row["first_index"][0] // before.block_rows == len(block_hashes(before)) - 1
         assert row["equal_fraction"] < 1
     if name == "ulp" and before.data.dtype.kind == "f":
         assert row["max_ulp"] == 1
