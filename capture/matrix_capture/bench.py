@@ -29,7 +29,7 @@ from matrix_capture import runner
 from matrix_capture.catalogue import DEPTHS
 from matrix_capture.errors import MatrixError
 from matrix_capture.job import Job
-from matrix_capture.measurement import Measurement, at_least, at_most, fastest, table, write
+from matrix_capture.measurement import Measurement, at_least, at_most, fastest, tell
 from matrix_capture.pipeline import Pipeline
 from matrix_capture.recorder import Recorder
 from matrix_capture.settings import read_settings
@@ -334,10 +334,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (MatrixError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(table(found))
-    if options.json:
-        write(found, options.json)
-        print(f"wrote {options.json}")
+    tell(found, options.json)
     return 0
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from matrix_capture.digest import Snapshot, layout_of, oddity, snapshot, storage_dtype
+from matrix_capture.digest import Snapshot, layout_of, oddity, snapshot, storage_dtype, with_data
 from matrix_capture.room import Room
 
 _WORKERS = max(2, min(4, (os.cpu_count() or 2) - 2))
@@ -87,7 +87,7 @@ class Copies:
         data = memory.numpy().view(storage_dtype(layout.dtype))
         if layout.dtype == "bool":
             data = (data != 0).view(data.dtype)  # a reinterpreted byte may hold another truth
-        return Snapshot(dtype=layout.dtype, shape=layout.shape, device=layout.device, data=data)
+        return with_data(layout, data)
 
 
 def fits(value: Any) -> bool:

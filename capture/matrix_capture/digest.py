@@ -383,15 +383,16 @@ def _of_tensor(tensor: Any) -> Snapshot:
         import torch  # noqa: PLC0415 - a tensor is here, so torch is too; readers have none
 
         host = host.view(torch.int16)
-    return _with_data(layout, _flat(host.numpy(), layout.dtype))
+    return with_data(layout, _flat(host.numpy(), layout.dtype))
 
 
 def _of_array(array: npt.NDArray[Any]) -> Snapshot:
     layout = Layout(dtype=array.dtype.name, shape=array.shape, device="cpu")
-    return _with_data(layout, _flat(array, layout.dtype))
+    return with_data(layout, _flat(array, layout.dtype))
 
 
-def _with_data(layout: Layout, data: npt.NDArray[Any]) -> Snapshot:
+def with_data(layout: Layout, data: npt.NDArray[Any]) -> Snapshot:
+    """A snapshot of that layout; `data` as `Snapshot` has it."""
     return Snapshot(dtype=layout.dtype, shape=layout.shape, device=layout.device, data=data)
 
 

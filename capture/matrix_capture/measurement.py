@@ -54,8 +54,15 @@ def fastest(work: Callable[[], object]) -> float:
     return min(seconds)
 
 
-def table(found: Sequence[Measurement]) -> str:
-    """The measurements for a terminal, a line each."""
+def tell(found: Sequence[Measurement], json: Path | None) -> None:
+    """Print the measurements, a line each, and write them to a JSON file if one is named."""
+    print(_table(found))
+    if json:
+        json.write_bytes(msgspec.json.encode(found))
+        print(f"wrote {json}")
+
+
+def _table(found: Sequence[Measurement]) -> str:
     width = max(len(m.name) for m in found)
     lines = [f"{'':{width}} {'ours':>9} {'reference':>9} {'':4} {'ratio':>7} {'bar':>7}"]
     lines += [
@@ -64,8 +71,3 @@ def table(found: Sequence[Measurement]) -> str:
         for m in found
     ]
     return "\n".join(lines)
-
-
-def write(found: Sequence[Measurement], path: Path) -> None:
-    """Write measurements as a JSON list, replacing the file."""
-    path.write_bytes(msgspec.json.encode(found))

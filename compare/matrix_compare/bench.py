@@ -17,7 +17,7 @@ from matrix_capture.by_hand import close, save
 from matrix_capture.catalogue import CATALOGUE
 from matrix_capture.digest import Snapshot, block_hashes, content_hash, figures, snapshot
 from matrix_capture.errors import MatrixError
-from matrix_capture.measurement import Measurement, at_least, at_most, fastest, table, write
+from matrix_capture.measurement import Measurement, at_least, at_most, fastest, tell
 from matrix_capture.schema import (
     COLUMNS,
     SCHEMA_VERSION,
@@ -233,10 +233,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (MatrixError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(table(found))
-    if options.json:
-        write(found, options.json)
-        print(f"wrote {options.json}")
+    tell(found, options.json)
     return 0
 
 

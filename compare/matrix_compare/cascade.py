@@ -17,6 +17,7 @@ from matrix_capture.digest import Snapshot
 from matrix_capture.errors import MatrixError
 from matrix_capture.schema import Capture
 from matrix_capture.values import ValueStore
+from matrix_compare.gauge import unreadable
 from matrix_compare.schema import NO_VALUES
 from matrix_compare.verdict import NOT_FINITE
 
@@ -410,8 +411,7 @@ class _Both:
             return self._store.get(value.digest)
         except MatrixError:
             # The store's own message holds a path of this machine, and a cascade is published.
-            name = value.digest.hex()[:12]
-            raise MatrixError(f"{artifact}: value {name} is unreadable or damaged") from None
+            raise MatrixError(f"{artifact}: {unreadable(value.digest)}") from None
 
 
 def _values(capture: Capture) -> dict[tuple[str, str], list[_Value]]:

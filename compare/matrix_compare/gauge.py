@@ -14,7 +14,7 @@ from matrix_capture.digest import Layout
 from matrix_capture.errors import MatrixError
 from matrix_capture.schema import write_atomically
 from matrix_capture.values import ValueStore
-from matrix_compare.metrics import Distances, Piece, check, measure
+from matrix_compare.metrics import Distances, Piece, measure
 from matrix_compare.schema import NO_VALUES
 from matrix_compare.tolerance import Profile
 from matrix_compare.verdict import Occurrence
@@ -62,7 +62,6 @@ class Gauge:
             return NO_VALUES
         layout = Layout(dtype=a.dtype, shape=a.shape, device="store")
         try:
-            check(layout)
             return measure(layout, self._pieces(a, b, layout), self._profiles)
         except MatrixError as error:
             return str(error)
@@ -90,7 +89,12 @@ class Gauge:
             yield from self._store.blocks(digest, layout, hashes)
         except MatrixError:
             # The store's own message holds a path of this machine, and verdicts are published.
-            raise MatrixError(f"value {digest.hex()[:12]} is unreadable or damaged") from None
+            raise MatrixError(unreadable(digest)) from None
+
+
+def unreadable(digest: bytes) -> str:
+    """What is told of a value that cannot be read."""
+    return f"value {digest.hex()[:12]} is unreadable or damaged"
 
 
 _KEY = b"key"

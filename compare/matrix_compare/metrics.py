@@ -71,7 +71,7 @@ def measure(layout: Layout, pieces: Iterable[Piece], profiles: Sequence[Profile]
     Raises:
         MatrixError: no distance is defined for the dtype, or two pieces do not fit each other.
     """
-    check(layout)
+    _check(layout)
     tally = _Floats(layout, profiles) if layout.dtype in _FLOATS else _Integers(layout, profiles)
     for start, a, b in pieces:
         if a.shape != b.shape or start + a.size > layout.numel:
@@ -79,20 +79,6 @@ def measure(layout: Layout, pieces: Iterable[Piece], profiles: Sequence[Profile]
         for at in range(0, a.size, _CHUNK):
             tally.add(start + at, a[at : at + _CHUNK], b[at : at + _CHUNK])
     return tally.distances()
-
-
-def check(layout: Layout) -> None:
-    """Refuse what cannot be measured.
-
-    Raises:
-        MatrixError: no distance is defined for the dtype.
-    """
-    try:
-        measurable = storage_dtype(layout.dtype).kind in "iuf"
-    except TypeError:
-        measurable = False
-    if not measurable:
-        raise MatrixError(f"no distance is defined for {layout.dtype}")
 
 
 def worst(parts: Sequence[Distances], occurrences: Sequence[int], equal_elements: int) -> Distances:
@@ -129,6 +115,15 @@ def worst(parts: Sequence[Distances], occurrences: Sequence[int], equal_elements
         ),
         violations=violations,
     )
+
+
+def _check(layout: Layout) -> None:
+    try:
+        measurable = storage_dtype(layout.dtype).kind in "iuf"
+    except TypeError:
+        measurable = False
+    if not measurable:
+        raise MatrixError(f"no distance is defined for {layout.dtype}")
 
 
 class _Integers:

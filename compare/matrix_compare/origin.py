@@ -7,16 +7,13 @@ import numpy as np
 import numpy.typing as npt
 
 from matrix_capture.catalogue import BY_NAME
-from matrix_compare.schema import Verdict, layer_of
+from matrix_compare.schema import Place, Verdict, layer_of
 
 ROLES = ("", "origin", "propagated", "absorbed")
 """What an artifact is in a divergence; empty where it has no part in one, or nobody can know."""
 
 DIFFERING = frozenset({Verdict.REORDERED, Verdict.CLOSE, Verdict.DIFFERS})
 """The verdicts that say that something differs, and not merely that nobody knows."""
-
-Place = tuple[str, str, str]
-"""Artifact, part and scope."""
 
 
 def roles(rows: Sequence[Mapping[str, Any]]) -> list[str]:

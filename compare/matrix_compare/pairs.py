@@ -28,9 +28,9 @@ from matrix_compare.comparable import obstacles
 from matrix_compare.gauge import Gauge
 from matrix_compare.location import GROUNDS, Locator
 from matrix_compare.metrics import Distances
-from matrix_compare.origin import DIFFERING, ROLES, Family, Place
+from matrix_compare.origin import DIFFERING, ROLES, Family
 from matrix_compare.relabelling import CENTROIDS, LABELLED, relabelled
-from matrix_compare.schema import COLUMNS, Verdict
+from matrix_compare.schema import COLUMNS, Place, Verdict
 from matrix_compare.verdict import Cell, Finding, Side, judge, stop
 
 _Numbers = npt.NDArray[np.int64] | npt.NDArray[np.int8]
@@ -82,9 +82,9 @@ def compare(captures: Sequence[Capture], gauge: Gauge, store: ValueStore) -> Ver
     if len(captures) < 2:
         return Verdicts(table=COLUMNS.empty_table(), places={})
     records = [capture.record for capture in captures]
-    pairs = list(combinations(range(len(captures)), 2))
     judging = _Judging(captures, gauge, store)
-    judged = list(judging.pairs(pairs))
+    pairs = judging.pairs
+    judged = list(judging.judged())
     sizes = [len(numbers) for numbers, _ in judged]
     ends = np.cumsum(sizes, dtype=np.int64)
     names = [record.torch for record in records]
@@ -126,13 +126,17 @@ class _Judging:
         ]
         labelled = [n for n, place in enumerate(self._places) if place[0] in LABELLED]
         self._labelled = np.array(labelled, np.int64)
+        self.pairs = list(combinations(range(len(captures)), 2))
+        self._reasons = [obstacles(self._records[a], self._records[b]) for a, b in self.pairs]
+        a, b = np.array(self.pairs).T
+        self._left, self._right = self._aligned.content[a], self._aligned.content[b]
+        self._free = ~np.array([bool(why) for why in self._reasons])[:, None]
         self._expected = [_expected(record) for record in self._records]
         self._explained = [_explained(record) for record in self._records]
 
-    def pairs(self, pairs: Sequence[tuple[int, int]]) -> Iterator[tuple[_Numbers, _Numbers]]:
+    def judged(self) -> Iterator[tuple[_Numbers, _Numbers]]:
         """The findings of each pair in order, and the role of each."""
-        reasons = [obstacles(self._records[a], self._records[b]) for a, b in pairs]
-        for (a, b), cells, why in zip(pairs, self._cells(pairs, reasons), reasons, strict=True):
+        for (a, b), cells, why in zip(self.pairs, self._cells(), self._reasons, strict=True):
             self._settle_numbering(a, b, cells)
             columns = np.flatnonzero(cells >= 0)
             places = [self._places[n] for n in columns.tolist()]
@@ -157,68 +161,62 @@ class _Judging:
     def _roles(self, places: tuple[Place, ...], numbers: _Numbers) -> _Numbers:
         if places not in self._families:
             self._families[places] = Family(places)
-        verdicts = np.array(self._verdicts, np.int8)[numbers]
+        verdicts = self._codes(numbers)
         return self._families[places].roles(
             np.isin(verdicts, _DIFFERING), verdicts == _CODES[Verdict.IDENTICAL]
         )
 
-    def _cells(
-        self, pairs: Sequence[tuple[int, int]], reasons: Sequence[tuple[str, ...]]
-    ) -> npt.NDArray[np.int64]:
+    def _codes(self, numbers: _Numbers) -> npt.NDArray[np.int8]:
+        """The verdicts of some findings, as numbers; -1 where there is none."""
+        return np.append(np.array(self._verdicts, np.int8), np.int8(-1))[numbers]
+
+    def _cells(self) -> npt.NDArray[np.int64]:
         """The finding of each pair in each column, -1 where neither capture has anything."""
-        a, b = np.array(pairs).T
-        left, right = self._aligned.content[a], self._aligned.content[b]
-        free = ~np.array([bool(why) for why in reasons])[:, None]
+        left, right = self._left, self._right
         here = (left != -1) | (right != -1)
-        same = (left == right) & (left >= 0) & free
-        numbers = np.where(same, self._identical()[a], -1)
+        same = (left == right) & (left >= 0) & self._free
+        numbers = np.where(same, self._identical()[[a for a, _ in self.pairs]], -1)
         todo = here & ~same
         # Keys come first: whether they are identical decides about what they are the keys of.
         keys = sorted({key for column in self._aligned.columns for key in column.keys})
         of_keys = np.zeros(len(self._places), bool)
         of_keys[keys] = True
         nothing = np.zeros(here.shape, bool)
-        self._judge(numbers, todo & of_keys, pairs, reasons, nothing)
-        found = np.array(self._verdicts, np.int8)[numbers] == _CODES[Verdict.IDENTICAL]
+        self._judge(numbers, todo & of_keys, nothing)
+        found = self._codes(numbers) == _CODES[Verdict.IDENTICAL]
         key_identical = self._key_identical(here, here & of_keys & found)
-        self._judge(numbers, todo & ~of_keys, pairs, reasons, key_identical)
+        self._judge(numbers, todo & ~of_keys, key_identical)
         return numbers
 
     def _judge(
         self,
         numbers: npt.NDArray[np.int64],
         todo: npt.NDArray[np.bool_],
-        pairs: Sequence[tuple[int, int]],
-        reasons: Sequence[tuple[str, ...]],
         key_identical: npt.NDArray[np.bool_],
     ) -> None:
         """Fill in the findings of the cells in question."""
-        a, b = np.array(pairs).T
-        left, right = self._aligned.content[a], self._aligned.content[b]
+        left, right = self._left, self._right
         # Contents that are settled on both sides decide alone; the rest tells of the two captures.
-        free = ~np.array([bool(why) for why in reasons])[:, None]
-        settled = todo & (left >= 0) & (right >= 0) & free
+        settled = todo & (left >= 0) & (right >= 0) & self._free
         pair, column = np.nonzero(settled)
         code = column
         for part in (
             left[settled],
             right[settled],
-            self._grounds()[a[pair]],
+            self._grounds()[[a for a, _ in self.pairs]][pair],
             key_identical[settled],
         ):
             # Counted anew each time, lest the codes overflow.
             code = np.unique(code * (int(part.max(initial=0)) + 1) + part, return_inverse=True)[1]
         _, first, of = np.unique(code, return_index=True, return_inverse=True)
         examples = list(zip(pair[first].tolist(), column[first].tolist(), strict=True))
-        judged = np.array(self._judged(examples, pairs, reasons, key_identical), np.int64)
-        alone = np.isin(np.array(self._verdicts, np.int8)[judged], _DIFFERING)
+        judged = np.array(self._judged(examples, key_identical), np.int64)
+        alone = np.isin(self._codes(judged), _DIFFERING)
         numbers[settled] = np.where(alone, judged, -1)[of]
 
         others = np.argwhere(todo & (numbers < 0)).tolist()
         cells = [(pair, column) for pair, column in others]
-        for cell, number in zip(
-            cells, self._judged(cells, pairs, reasons, key_identical), strict=True
-        ):
+        for cell, number in zip(cells, self._judged(cells, key_identical), strict=True):
             numbers[cell] = number
 
     def _identical(self) -> npt.NDArray[np.int64]:
@@ -251,28 +249,26 @@ class _Judging:
     def _judged(
         self,
         cells: Sequence[tuple[int, int]],
-        pairs: Sequence[tuple[int, int]],
-        reasons: Sequence[tuple[str, ...]],
         key_identical: npt.NDArray[np.bool_],
     ) -> list[int]:
         """The findings of some cells, each the number of a pair and of a column."""
-        needed = {(side, column) for pair, column in cells for side in pairs[pair]}
+        needed = {(side, column) for pair, column in cells for side in self.pairs[pair]}
         found = self._aligned.cells(needed)
         numbers = []
         for pair, column in cells:
             a, b = (
                 Side(record=self._records[side], cell=found.get((side, column)))
-                for side in pairs[pair]
+                for side in self.pairs[pair]
             )
             finding = judge(
                 self._aligned.columns[column].artifact,
                 a,
                 b,
-                obstacles=reasons[pair],
+                obstacles=self._reasons[pair],
                 key_identical=bool(key_identical[pair, column]),
                 gauge=self._gauge,
             )
-            where = self._located(pairs[pair][0], self._places[column], finding.distances)
+            where = self._located(self.pairs[pair][0], self._places[column], finding.distances)
             numbers.append(self._keep(self._aligned.columns[column], finding, **where))
         return numbers
 
@@ -303,7 +299,7 @@ class _Judging:
     def _settle_numbering(self, a: int, b: int, cells: npt.NDArray[np.int64]) -> None:
         """Where only the numbers of the centroids moved, have the cells of a pair say so."""
         labelled = self._labelled[cells[self._labelled] >= 0]
-        verdicts = np.array(self._verdicts, np.int8)[cells[labelled]]
+        verdicts = self._codes(cells[labelled])
         differing = labelled[np.isin(verdicts, _DIFFERING)].tolist()
         if not any(self._places[n][0] in CENTROIDS for n in differing):
             return

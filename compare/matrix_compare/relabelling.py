@@ -12,9 +12,7 @@ import numpy.typing as npt
 
 from matrix_capture.catalogue import BY_NAME
 from matrix_capture.digest import Snapshot
-
-Place = tuple[str, str, str]
-"""Artifact, part and scope."""
+from matrix_compare.schema import Place
 
 Pair = tuple[Snapshot, Snapshot]
 """The values of a and of b."""

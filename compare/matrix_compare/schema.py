@@ -20,6 +20,10 @@ NO_VALUES = "values not kept"
 """The reason of a difference whose size nobody knows: one side or both have only digests."""
 
 
+Place = tuple[str, str, str]
+"""Artifact, part and scope: what one row of a verdict file is about."""
+
+
 class Verdict(StrEnum):
     """What became of an artifact between two captures; the order is that of precedence."""
 

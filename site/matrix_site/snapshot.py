@@ -10,11 +10,9 @@ from matrix_capture.catalogue import POSITION
 from matrix_capture.errors import MatrixError
 from matrix_capture.schema import Record, digest_path, read_capture
 from matrix_capture.settings import Lane, Settings
-from matrix_compare.schema import NO_VALUES, Verdict, layer_of, read_verdicts, verdict_path
+from matrix_compare.schema import NO_VALUES, Place, Verdict, layer_of, read_verdicts, verdict_path
 
 Pair = tuple[str, str]
-Place = tuple[str, str, str]
-"""Artifact, part and scope: what one row of a verdict file is about."""
 
 _LANE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(\+[0-9a-f]{8})?")
 

@@ -406,3 +406,9 @@ def test_a_key_that_was_judged_identical_is_a_key(make: Maker, verdicts: Any) ->
     make("2.8.0", [*keys[:2], indices([1, 0, 2, 3, 4, 5])])
     assert ("codes_sorted_values", "identical") in brief(verdicts(), "artifact", "verdict")
     assert ("codes_sorted_indices", "reordered") in brief(verdicts(), "artifact", "verdict")
+
+
+def test_captures_of_which_nothing_equals_itself(make: Maker, verdicts: Any) -> None:
+    for torch in ("2.7.1", "2.8.0"):
+        make(torch, [Put(artifact="D", value=[n], repeat=n, scope="sample") for n in (0, 1)])
+    assert brief(verdicts(), "artifact", "verdict", "role") == [("D", "unstable", "")]

@@ -15,11 +15,11 @@ from matrix_compare.relabelling import (
     LABELLED,
     Numbering,
     Pair,
-    Place,
     numbering_of,
     relabelled,
     same_lists,
 )
+from matrix_compare.schema import Place
 
 Array = npt.NDArray[Any]
 Index = dict[str, Array]
