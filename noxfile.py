@@ -89,6 +89,14 @@ def _capture_session(release: str) -> None:
     def capture(session: nox.Session) -> None:
         parser = _parser(session)
         _capture_options(parser)
+        parser.add_argument(
+            "--inject",
+            action="append",
+            default=[],
+            metavar="ARTIFACT[:OCCURRENCE]=RELEASE",
+            help="go on with what another release's capture has there; may be repeated, and is "
+            "recorded in a lane of its own",
+        )
         try:
             _capture(session, release, _parse(session, parser, LANES))
         finally:
@@ -109,6 +117,7 @@ def _capture(session: nox.Session, release: str, options: argparse.Namespace) ->
     which = ["--torch", release, "--lane", options.lane, "--data", str(options.data)]
     which += ["--cache", str(CACHE), *_lane_flags(options)]
     which += _flag("--inputs", options.inputs)
+    which += [part for text in options.inject for part in ("--inject", text)]
     # First what a look at the record takes, which is little; torch only where it is needed.
     if lane.get("inputs", "embedded") == "embedded":
         _install(session, "-e", ".", *pins)

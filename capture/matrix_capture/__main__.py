@@ -10,7 +10,9 @@ from matrix_capture import runner
 from matrix_capture.catalogue import DEPTHS
 from matrix_capture.errors import MatrixError
 from matrix_capture.extensions import compiler
+from matrix_capture.inject import read_injection
 from matrix_capture.install_log import infrastructure, reason
+from matrix_capture.optrace import Site
 from matrix_capture.revision import read_revision
 from matrix_capture.schema import read_record
 from matrix_capture.settings import read_settings
@@ -34,6 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
             copy=options.inputs,
             note=getattr(options, "note", ""),
             revision=read_revision(options.colbert) if options.colbert is not None else None,
+            injections=tuple(map(read_injection, options.inject)),
         )
         if options.lane not in settings.lanes and settings.lane(options.lane):
             raise MatrixError(f"{options.lane} is named after options; give the lane and those")
@@ -83,6 +86,19 @@ def _run(request: runner.Request, options: argparse.Namespace) -> None:
     print(f"wrote {path}")
 
 
+def _trace(request: runner.Request, options: argparse.Namespace) -> None:
+    """Run up to the call that makes one occurrence of an artifact, and trace its operations."""
+    site = Site(
+        artifact=options.artifact,
+        scope=options.scope,
+        occurrence=options.occurrence,
+        keep=options.keep,
+    )
+    options.out.mkdir(parents=True, exist_ok=True)
+    runner.trace(request, site, options.out)
+    print(f"wrote {options.out / 'trace.json'}")
+
+
 def _fail(request: runner.Request, options: argparse.Namespace) -> None:
     """Record a failed install, unless the network or the disk is to blame."""
     log = options.log.read_text(encoding="utf-8", errors="replace")
@@ -93,10 +109,13 @@ def _fail(request: runner.Request, options: argparse.Namespace) -> None:
     print(f"wrote {path}")
 
 
+_COMMANDS = {"check": _check, "run": _run, "trace": _trace, "fail": _fail}
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m matrix_capture", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for name, command in (("check", _check), ("run", _run), ("fail", _fail)):
+    for name, command in _COMMANDS.items():
         sub = commands.add_parser(name, help=command.__doc__, description=command.__doc__)
         sub.set_defaults(command=command)
         sub.add_argument("--torch", required=True, metavar="VERSION", help="a release")
@@ -107,11 +126,20 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--depth", choices=DEPTHS, default=DEPTHS[0], help="of the encoder")
         sub.add_argument("--inputs", type=Path, metavar="DIR", help="a copy of what the hub has")
         sub.add_argument("--colbert", metavar="PATH|git+URL@SHA|VERSION", help="another colbert-ai")
+        sub.add_argument(
+            "--inject", action="append", default=[], metavar="ARTIFACT[:OCCURRENCE]=VERSION"
+        )
         if name == "check":
             sub.add_argument("--fresh", action="store_true", help="capture again in any case")
         else:
             sub.add_argument("--install-seconds", type=float, default=0.0)
             sub.add_argument("--note", default="", help="how this environment came about")
+        if name == "trace":
+            sub.add_argument("--artifact", required=True, metavar="NAME")
+            sub.add_argument("--scope", required=True, metavar="PASS")
+            sub.add_argument("--occurrence", required=True, type=int, metavar="N")
+            sub.add_argument("--keep", type=int, metavar="N", help="which operation, to repeat it")
+            sub.add_argument("--out", required=True, type=Path, metavar="DIR")
         if name == "fail":
             sub.add_argument("--log", required=True, type=Path, help="the installer's output")
     return parser

@@ -3,6 +3,8 @@
 import msgspec
 
 from matrix_capture.catalogue import Depth, Device
+from matrix_capture.inject import Swap
+from matrix_capture.optrace import Site
 from matrix_capture.schema import Observer
 
 
@@ -20,6 +22,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     config: dict[str, int]
     values: str
     extensions: str
+    swaps: tuple[Swap, ...] = ()
+    site: Site | None = None
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):

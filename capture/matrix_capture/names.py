@@ -19,7 +19,12 @@ def lane_name(lane: str, options: Mapping[str, str | int]) -> str:
 
 
 def lane_options(
-    *, passages: int | None = None, depth: str = "default", colbert: str = "", pinned: str = ""
+    *,
+    passages: int | None = None,
+    depth: str = "default",
+    colbert: str = "",
+    pinned: str = "",
+    inject: str = "",
 ) -> dict[str, str | int]:
     """The options that set a capture apart from its lane's baseline.
 
@@ -30,6 +35,8 @@ def lane_options(
         options["depth"] = depth
     if colbert != pinned:
         options["colbert"] = colbert
+    if inject:
+        options["inject"] = inject
     return options
 
 

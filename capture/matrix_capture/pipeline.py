@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,16 +18,19 @@ import msgspec
 import pyarrow.parquet as pq
 
 from matrix_capture import environment, gpu
+from matrix_capture.errors import MatrixError
 from matrix_capture.extensions import extensions_folder, held
 from matrix_capture.gpu_digest import GpuDigests, compiled
 from matrix_capture.index_files import record_index
+from matrix_capture.inject import Injector
 from matrix_capture.job import Event, Facts, Job
 from matrix_capture.launch import configured, in_this_process
+from matrix_capture.optrace import Traced, Tracer
 from matrix_capture.probes import record_probes
 from matrix_capture.recorder import Recorder
 from matrix_capture.schema import Observer
 from matrix_capture.taps import tapped
-from matrix_capture.values import DeferredStore, ValueStore
+from matrix_capture.values import DeferredStore
 
 _CERTIFICATE_PASSAGES = 64
 
@@ -43,7 +46,17 @@ class Pipeline:
         self.folder = folder
         self.job = msgspec.json.decode((folder / "job.json").read_bytes(), type=Job)
         self.on_gpu: GpuDigests | None = None
-        self.recorder = self._recorder(DeferredStore(self.job.values), self.job.repeat)
+        store = DeferredStore(self.job.values)
+        self._injector = Injector(self.job.swaps, store) if self.job.swaps else None
+        self._tracer = Tracer(self.job.site, store) if self.job.site else None
+        self.recorder = Recorder(
+            store,
+            self.job.repeat,
+            depth=self.job.depth,
+            device=self.job.device,
+            injector=self._injector,
+            tracer=self._tracer,
+        )
         self._observer: Observer | None = None
         self._progress = (folder / "progress.jsonl").open("ab", buffering=0)
 
@@ -79,13 +92,33 @@ class Pipeline:
         with self._stage("load"):
             self._load()
         with self._stage("index"):
+            if self._tracer:
+                self._trace(self._tracer)
+                return
             record_probes(self.recorder, self.job.device)
             index = self._index(self.job.collection, "index", self.recorder)
             record_index(self.recorder, index)
             self.recorder.note_unseen()
             self.recorder.table()  # what cannot be stored fails here, where that can be told
-            if self.job.repeat == 0:
+            if self._injector:
+                self._check_injected(self._injector.left)
+            elif self.job.repeat == 0:
                 self._observer = self._certify()
+
+    def _trace(self, tracer: Tracer) -> None:
+        """Run up to the call that is to be traced, and leave `trace.json` behind."""
+        try:
+            self._index(self.job.collection, "index", self.recorder)
+        except Traced:
+            tracer.write(self.folder / "trace.json")
+        else:
+            raise MatrixError("the call that was to be traced never came")
+
+    def _check_injected(self, left: Sequence[Sequence[str | int]]) -> None:
+        """Refuse a run in which a place never came that another value was to be in."""
+        if left:
+            place = " ".join(filter(None, map(str, left[0])))
+            raise MatrixError(f"{len(left)} values were not injected: no {place} in this run")
 
     def _no_code(self) -> str | None:
         """Why this release cannot run on the GPU of the lane, or None when it can."""
@@ -94,11 +127,6 @@ class Pipeline:
         import torch  # noqa: PLC0415
 
         return gpu.unsupported(torch) if torch.cuda.is_available() else None
-
-    def _recorder(self, store: ValueStore | None = None, repeat: int = 0) -> Recorder:
-        return Recorder(
-            store, repeat, depth=self.job.depth, device=self.job.device, on_gpu=self.on_gpu
-        )
 
     def _import(self) -> None:
         import torch  # noqa: PLC0415 - importing it is the stage
@@ -159,7 +187,7 @@ class Pipeline:
     def _certify(self) -> Observer:
         """Index a slice with and without taps and compare the finished indexes."""
         collection = self.job.collection[:_CERTIFICATE_PASSAGES]
-        watching = self._recorder()
+        watching = Recorder(depth=self.job.depth, device=self.job.device, on_gpu=self.on_gpu)
         watched, plain = (
             _digests(self._index(collection, name, recorder))
             for name, recorder in (("watched", watching), ("plain", None))

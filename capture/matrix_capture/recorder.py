@@ -24,6 +24,8 @@ from matrix_capture.digest import (
 )
 from matrix_capture.errors import MatrixError
 from matrix_capture.gpu_digest import GpuDigests, Pending, takes
+from matrix_capture.inject import Injector
+from matrix_capture.optrace import Tracer
 from matrix_capture.schema import COLUMNS
 from matrix_capture.values import ValueStore
 
@@ -41,16 +43,20 @@ class Recorder:
     Values go to `store` where the catalogue keeps them; without a store nothing is kept. `depth` is
     how closely to look, `scope` the pass that values recorded now belong to. `on_gpu` digests
     tensors where they are, on a GPU; what it does not take is copied and digested beside the run.
-    `missing` collects the artifacts that could not be observed, with the reason.
+    `injector` has the values that are to go on in place of those that arise, `tracer` waits for a
+    call to look into. `missing` collects the artifacts that could not be observed, with the reason.
     """
 
     def __init__(
         self,
         store: ValueStore | None = None,
         repeat: int = 0,
+        *,
         depth: Depth = "default",
         device: Device = "cpu",
         on_gpu: GpuDigests | None = None,
+        injector: Injector | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self.missing: dict[str, str] = {}
         self.depth = depth
@@ -60,6 +66,8 @@ class Recorder:
         self._expected = {artifact.name: artifact for artifact in expected(device, depth)}
         self._copies = Copies() if device == "cuda" else None
         self.on_gpu = on_gpu
+        self._injector = injector
+        self.tracer = tracer
         self._rows: list[tuple[_Row, Digest | Future[Digest] | Pending]] = []
         self._batches: list[pa.RecordBatch] = []
         self._count = 0
@@ -74,12 +82,16 @@ class Recorder:
         finally:
             self.scope = outer
 
-    def record(self, artifact: str, value: Any, part: str = "", key: Any = None) -> None:
-        """Digest a value as it is now.
+    def record(self, artifact: str, value: Any, part: str = "", key: Any = None) -> Any:
+        """Digest a value as it is now; returns the value to go on with.
 
-        `key` is the value of the artifact that the order rule of this one refers to.
+        That is the value itself, or what is injected in its place and digested then. `key` is the
+        value of the artifact that the order rule of this one refers to.
         """
         entry = BY_NAME[artifact]
+        place = (artifact, part, self.scope)
+        if self._injector:
+            value = self._injector((*place, self._occurrences[place]), value)
         store = self._store if entry.keep == "always" else None
         digest: Digest | Future[Digest] | Pending
         if self.on_gpu and entry.order == "none" and store is None and takes(value):
@@ -90,7 +102,6 @@ class Recorder:
             key = None if key is None else snapshot(key)
             snap = snapshot(value)
             digest = _digest(entry, store, snap, key, alone=snap.nbytes < _SHARED)
-        place = (artifact, part, self.scope)
         row = {
             "seq": self._count,
             "repeat": self._repeat,
@@ -106,6 +117,7 @@ class Recorder:
         self._count += 1
         if len(self._rows) >= _BATCH:
             self._settle()
+        return value
 
     def has(self, artifact: str) -> bool:
         """Whether the scope has a value of that artifact already."""

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -22,8 +22,10 @@ import pyarrow.parquet as pq
 from matrix_capture import conditionalqa, environment, gpu, inputs
 from matrix_capture.catalogue import Depth
 from matrix_capture.errors import MatrixError
+from matrix_capture.inject import Injection, Swap, injection_label, swaps
 from matrix_capture.job import Event, Facts, Job
 from matrix_capture.names import lane_name, lane_options
+from matrix_capture.optrace import Site
 from matrix_capture.progress import Progress
 from matrix_capture.revision import Revision, read_revision
 from matrix_capture.schema import (
@@ -36,6 +38,7 @@ from matrix_capture.schema import (
     Record,
     StageStatus,
     digest_path,
+    read_capture,
     read_record,
     write_capture,
 )
@@ -62,6 +65,7 @@ class Request:
     depth: Depth = "default"
     copy: Path | None = None
     revision: Revision | None = None
+    injections: tuple[Injection, ...] = ()
     note: str = ""
 
     @property
@@ -77,7 +81,13 @@ class Request:
             depth=self.depth,
             colbert=self.colbert.label,
             pinned=self.fixed.colbert,
+            inject=injection_label(self.injections),
         )
+
+    @property
+    def repeats(self) -> int:
+        """How often the pipeline runs; what is injected into has its control on record."""
+        return 1 if self.injections else REPEATS
 
     @property
     def colbert(self) -> Revision:
@@ -101,6 +111,25 @@ class Request:
     def path(self) -> Path:
         """Where its digest file belongs."""
         return digest_path(self.data, self.lane_name, self.torch)
+
+    def swaps(self) -> tuple[Swap, ...]:
+        """What is to be injected and where, from the captures of this lane without injections.
+
+        Raises:
+            MatrixError: a release has no capture there, or not what is wanted of it.
+        """
+        found: list[Swap] = []
+        lane = replace(self, injections=()).lane_name
+        for injection in self.injections:
+            source = self.settings.release(injection.source)
+            path = digest_path(self.data, lane, source)
+            if not path.exists():
+                raise MatrixError(
+                    f"{injection.label}: no capture of torch {source} in lane {lane}; "
+                    f"nox -s capture-{source} makes it"
+                )
+            found += swaps(injection, read_capture(path))
+        return tuple(found)
 
     def inputs(self) -> inputs.Inputs:
         """The inputs that the lane names.
@@ -127,6 +156,8 @@ def stale(request: Request) -> str | None:
         environment.host(request.fixed.device), request.fixed.threads
     )
     hashes = request.inputs().hashes
+    if request.swaps():
+        return "what is injected may have changed"
     if not request.path.exists():
         return "no capture on record"
     try:
@@ -164,11 +195,11 @@ def capture(request: Request, install_seconds: float) -> Path:
     tables: list[pa.Table] = []
     stopped: Event | None = None
     with Progress(f"torch {request.torch}") as progress:
-        for repeat in range(REPEATS):
-            progress.label = f"run {repeat + 1} of {REPEATS}"
+        for repeat in range(request.repeats):
+            progress.label = f"run {repeat + 1} of {request.repeats}"
             with tempfile.TemporaryDirectory(prefix="colbert-matrix-") as scratch:
                 folder = Path(scratch)
-                events += _run(request, prepared, repeat, folder, progress)
+                events += _run(request, job(request, prepared, repeat), folder, progress)
                 if (folder / "rows.parquet").exists():
                     tables.append(pq.read_table(folder / "rows.parquet"))
                 if repeat == 0 and (folder / "facts.json").exists():
@@ -193,6 +224,22 @@ def capture(request: Request, install_seconds: float) -> Path:
     )
     rows = pa.concat_tables(tables) if tables else COLUMNS.empty_table()
     return write_capture(Capture(record=record, rows=_numbered(rows)), request.data)
+
+
+def trace(request: Request, site: Site, folder: Path) -> None:
+    """Run the pipeline up to one call; leaves `trace.json` and the rows so far in the folder.
+
+    Raises:
+        MatrixError: the run stopped before, or the call never came.
+    """
+    _check_colbert(request)
+    wanted = msgspec.structs.replace(job(request, request.inputs(), repeat=0), site=site)
+    with Progress(f"torch {request.torch}") as progress:
+        progress.label = "trace"
+        events = _run(request, wanted, folder, progress)
+    for event in events:
+        if event.state in ("failed", "not_run"):
+            raise MatrixError(f"stage {event.stage}: {event.message}; nothing traced")
 
 
 def record_failed_install(request: Request, seconds: float, message: str) -> Path:
@@ -272,17 +319,16 @@ def job(request: Request, prepared: inputs.Inputs, repeat: int) -> Job:
         config=prepared.config,
         values=str((request.data / "values").absolute()),
         extensions=str((request.cache / "extensions").absolute()),
+        swaps=request.swaps(),
     )
 
 
-def _run(
-    request: Request, prepared: inputs.Inputs, repeat: int, folder: Path, progress: Progress
-) -> list[Event]:
+def _run(request: Request, job: Job, folder: Path, progress: Progress) -> list[Event]:
     """Run the pipeline once in a process of its own, showing its stages as they pass."""
-    (folder / "job.json").write_bytes(msgspec.json.encode(job(request, prepared, repeat)))
+    (folder / "job.json").write_bytes(msgspec.json.encode(job))
     log = log_path(request)
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab" if repeat else "wb") as output:
+    with log.open("ab" if job.repeat else "wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "matrix_capture.pipeline", str(folder)],
             cwd=folder,

@@ -1,23 +1,26 @@
 """Taps: wrappers around functions of colbert-ai that record what passes through them.
 
 colbert-ai is never edited. Each tap names its target and is a generator: what comes before its
-`yield` sees the arguments, what comes after sees the result. A tap that fails, or whose target was
-renamed, makes its artifacts `missing` with the reason; the pipeline runs on, unchanged. Where the
-target is what tells one pass from another, so does it make everything that is seen in that pass.
+`yield` sees the arguments, what comes after sees the result. What it yields goes on in place of all
+arguments, what it returns in place of the result; both are the same, unless a value is injected. A
+tap that fails, or whose target was renamed, makes its artifacts `missing` with the reason; the
+pipeline runs on, unchanged. Where the target is what tells one pass from another, so does it make
+everything that is seen in that pass.
 """
 
 import functools
 import importlib
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 from matrix_capture.encoder import MODULES, Watched, tensors, watched_modules
 from matrix_capture.errors import MatrixError
+from matrix_capture.optrace import Traced
 from matrix_capture.recorder import Recorder
 
-Observation = Generator[None, Any, None]
+Observation = Generator[Any, Any, Any]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,14 +91,21 @@ def _wrap(original: Callable[..., Any], tap: Tap, recorder: Recorder) -> Callabl
         if tap.within and _pass(recorder) not in tap.within:
             return original(*args, **kwargs)
         observation = _observed(tap, recorder, args, kwargs)
-        watching = _advance(observation, tap, recorder)
+        watching, handed_on = _advance(observation, tap, recorder)
+        tracer = recorder.tracer
+        traced = tracer is not None and tracer.comes(tap.artifacts, recorder.scope)
         try:
-            result = original(*args, **kwargs)
+            with tracer.tracing(args[0]) if tracer and traced else nullcontext():
+                result = original(*handed_on) if handed_on else original(*args, **kwargs)
         except BaseException:
             observation.close()
             raise
         if watching:
-            _advance(observation, tap, recorder, result)
+            _, handed_on = _advance(observation, tap, recorder, result)
+            if handed_on is not None:
+                result = handed_on
+        if traced:
+            raise Traced
         return result
 
     return wrapper
@@ -109,22 +119,26 @@ def _observed(
     The arguments are bound when it is first advanced: a tap whose target takes others by now fails
     where failures are noted.
     """
-    yield from tap.observe(recorder, *args, **kwargs)
+    return (yield from tap.observe(recorder, *args, **kwargs))
 
 
-def _advance(observation: Observation, tap: Tap, recorder: Recorder, result: Any = None) -> bool:
-    """Run a tap to its next stop; whether it has one. Its own failure is noted, never raised."""
+def _advance(
+    observation: Observation, tap: Tap, recorder: Recorder, result: Any = None
+) -> tuple[bool, Any]:
+    """Run a tap to its next stop: whether it has one, and what it hands on there.
+
+    Its own failure is noted, never raised.
+    """
     try:
-        observation.send(result)
-    except StopIteration:
-        return False
+        return True, observation.send(result)
+    except StopIteration as stop:
+        return False, stop.value
     except MatrixError:
         # No store, no record: that is not for colbert-ai to survive.
         raise
     except Exception as error:
         _note(recorder, tap, f"tap on {tap.target} failed: {type(error).__name__}: {error}")
-        return False
-    return True
+        return False, None
 
 
 def _tap(
@@ -177,8 +191,8 @@ def _next_chunk(recorder: Recorder) -> None:
 
 @_tap(f"{_INDEXER}._sample_pids", "sample_pids")
 def _sample_pids(recorder: Recorder, *_: Any) -> Observation:
-    pids = yield
     with recorder.within("sample"):
+        pids = yield
         recorder.record("sample_pids", pids)
 
 
@@ -193,8 +207,8 @@ def _encode_passages(recorder: Recorder, encoder: Any, passages: list[str]) -> O
 
 @_tap(f"{_ENCODER}.encode_passages", "local_sample_embs", within=("sample",))
 def _encode_sample(recorder: Recorder, *_: Any) -> Observation:
-    embs, _doclens = yield
-    recorder.record("local_sample_embs", embs)
+    embs, doclens = yield
+    return recorder.record("local_sample_embs", embs), doclens
 
 
 @_tap(
@@ -230,21 +244,22 @@ def _doc(recorder: Recorder, checkpoint: Any, *_: Any, **__: Any) -> Observation
     with ExitStack() as watching:
         _watch_encoder(recorder, checkpoint, watching)
         embeddings, mask = yield
-    recorder.record("batches", embeddings)
+    embeddings = recorder.record("batches", embeddings)
     recorder.record("batch_masks", mask)
+    return embeddings, mask
 
 
 def _watch_encoder(recorder: Recorder, checkpoint: Any, watching: ExitStack) -> None:
     """Record what the modules of a checkpoint return, and what is done after the last of them."""
 
-    def normalized(arguments: tuple[Any, ...], result: Any) -> None:
+    def normalized(arguments: tuple[Any, ...], result: Any) -> Any:
         with _noting(recorder, "masked", "normalized"):
             recorder.record("masked", arguments[0])
-            recorder.record("normalized", result)
+            return recorder.record("normalized", result)
 
-    def half(_arguments: tuple[Any, ...], result: Any) -> None:
+    def half(_arguments: tuple[Any, ...], result: Any) -> Any:
         with _noting(recorder, "half"):
-            recorder.record("half", result)
+            return recorder.record("half", result)
 
     def hook(watched: Watched, output: Any) -> None:
         with _noting(recorder, watched.artifact):
@@ -266,8 +281,8 @@ def _watch_encoder(recorder: Recorder, checkpoint: Any, watching: ExitStack) -> 
 
 @_tap("colbert.modeling.checkpoint:Checkpoint.docFromText", "D", within=_ENCODED)
 def _doc_from_text(recorder: Recorder, *_: Any, **__: Any) -> Observation:
-    embeddings, *_rest = yield
-    recorder.record("D", embeddings)
+    embeddings, *rest = yield
+    return recorder.record("D", embeddings), *rest
 
 
 # k-means and codec.
@@ -275,28 +290,27 @@ def _doc_from_text(recorder: Recorder, *_: Any, **__: Any) -> Observation:
 
 @_tap(f"{_INDEXER}._concatenate_and_split_sample", "sample", "sample_heldout")
 def _split_sample(recorder: Recorder, *_: Any) -> Observation:
-    sample, heldout = yield
     with recorder.within("sample"):
-        recorder.record("sample", sample)
-        recorder.record("sample_heldout", heldout)
+        sample, heldout = yield
+        return recorder.record("sample", sample), recorder.record("sample_heldout", heldout)
 
 
 @_tap("colbert.indexing.collection_indexer:compute_faiss_kmeans", "prenorm_centroids")
 def _kmeans(recorder: Recorder, *_: Any, **__: Any) -> Observation:
-    centroids = yield
     with recorder.within("sample"):
-        recorder.record("prenorm_centroids", centroids)
+        centroids = yield
+        return recorder.record("prenorm_centroids", centroids)
 
 
 @_tap(f"{_INDEXER}._train_kmeans", "postnorm_centroids", "centroids")
 def _train_kmeans(recorder: Recorder, *_: Any) -> Observation:
-    def normalized(_arguments: tuple[Any, ...], result: Any) -> None:
-        recorder.record("postnorm_centroids", result)
+    def normalized(_arguments: tuple[Any, ...], result: Any) -> Any:
+        return recorder.record("postnorm_centroids", result)
 
     with recorder.within("sample"):
         with _torch_calls(normalize=normalized):
             centroids = yield
-        recorder.record("centroids", centroids)
+        return recorder.record("centroids", centroids)
 
 
 @_tap(
@@ -309,16 +323,17 @@ def _train_kmeans(recorder: Recorder, *_: Any) -> Observation:
 def _avg_residual(recorder: Recorder, *_: Any) -> Observation:
     with recorder.within("heldout"):
         bucket_cutoffs, bucket_weights, avg_residual = yield
-        recorder.record("avg_residual", avg_residual)
-        recorder.record("bucket_cutoffs", bucket_cutoffs)
-        recorder.record("bucket_weights", bucket_weights)
+        avg_residual = recorder.record("avg_residual", avg_residual)
+        bucket_cutoffs = recorder.record("bucket_cutoffs", bucket_cutoffs)
+        bucket_weights = recorder.record("bucket_weights", bucket_weights)
+        return bucket_cutoffs, bucket_weights, avg_residual
 
 
 @_tap(f"{_CODEC}.compress_into_codes", "heldout_codes", within=("heldout",))
 @_tap(f"{_CODEC}.compress_into_codes", "codes", within=("chunk",))
 def _compress_into_codes(recorder: Recorder, *_: Any, **__: Any) -> Observation:
     codes = yield
-    recorder.record("heldout_codes" if recorder.scope == "heldout" else "codes", codes)
+    return recorder.record("heldout_codes" if recorder.scope == "heldout" else "codes", codes)
 
 
 @_tap(f"{_CODEC}.lookup_centroids", "heldout_centroids", within=("heldout",))
@@ -326,7 +341,7 @@ def _compress_into_codes(recorder: Recorder, *_: Any, **__: Any) -> Observation:
 def _lookup_centroids(recorder: Recorder, *_: Any, **__: Any) -> Observation:
     centroids = yield
     heldout = recorder.scope == "heldout"
-    recorder.record("heldout_centroids" if heldout else "centroids_of_codes", centroids)
+    return recorder.record("heldout_centroids" if heldout else "centroids_of_codes", centroids)
 
 
 # Compression and the inverted file.
@@ -334,16 +349,14 @@ def _lookup_centroids(recorder: Recorder, *_: Any, **__: Any) -> Observation:
 
 @_tap(f"{_CODEC}.compress", "embs", "residuals", within=("chunk",))
 def _compress(recorder: Recorder, codec: Any, embs: Any) -> Observation:
-    recorder.record("embs", embs)
-    compressed = yield
-    recorder.record("residuals", compressed.residuals)
+    compressed = yield codec, recorder.record("embs", embs)
+    compressed.residuals = recorder.record("residuals", compressed.residuals)
     _next_chunk(recorder)
 
 
 @_tap(f"{_CODEC}.binarize", "raw_residuals", within=("chunk",))
 def _binarize(recorder: Recorder, codec: Any, residuals: Any) -> Observation:
-    recorder.record("raw_residuals", residuals)
-    yield
+    yield codec, recorder.record("raw_residuals", residuals)
 
 
 @_tap(
@@ -353,10 +366,11 @@ def _binarize(recorder: Recorder, codec: Any, residuals: Any) -> Observation:
     "codes_sorted_indices",
 )
 def _build_ivf(recorder: Recorder, *_: Any) -> Observation:
-    def sorted_codes(arguments: tuple[Any, ...], result: Any) -> None:
+    def sorted_codes(arguments: tuple[Any, ...], result: Any) -> Any:
         recorder.record("codes_before_sort", arguments[0])
-        recorder.record("codes_sorted_values", result.values)
-        recorder.record("codes_sorted_indices", result.indices, key=result.values)
+        values = recorder.record("codes_sorted_values", result.values)
+        indices = recorder.record("codes_sorted_indices", result.indices, key=result.values)
+        return type(result)((values, indices))
 
     with recorder.within("index"), _torch_calls(sort=sorted_codes):
         yield
@@ -364,8 +378,8 @@ def _build_ivf(recorder: Recorder, *_: Any) -> Observation:
 
 @_tap("colbert.indexing.collection_indexer:optimize_ivf", "ivf", "ivf_lengths")
 def _optimize_ivf(recorder: Recorder, *_: Any, **__: Any) -> Observation:
-    ivf, ivf_lengths = yield
     with recorder.within("index"):
+        ivf, ivf_lengths = yield
         recorder.record("ivf_lengths", ivf_lengths)
         recorder.record("ivf", ivf, key=ivf_lengths)
 
@@ -383,10 +397,11 @@ def _noting(recorder: Recorder, *artifacts: str) -> Iterator[None]:
 
 
 @contextmanager
-def _torch_calls(**watched: Callable[[tuple[Any, ...], Any], None]) -> Iterator[None]:
+def _torch_calls(**watched: Callable[[tuple[Any, ...], Any], Any]) -> Iterator[None]:
     """Show each function the arguments and the result of every call of the torch function it names.
 
-    The value is a local of colbert-ai, out of reach of a wrapper around one of its own functions.
+    What the function returns goes on as the result, unless it is None. The value is a local of
+    colbert-ai, out of reach of a wrapper around one of its own functions.
     A failure of what watches is raised when the block ends, where the tap that opened it is
     forgiven.
     """
@@ -401,7 +416,8 @@ def _torch_calls(**watched: Callable[[tuple[Any, ...], Any], None]) -> Iterator[
             result = func(*args, **(kwargs or {}))
             if seen := watched.get(getattr(func, "__name__", "")):
                 try:
-                    seen(args, result)
+                    handed_on = seen(args, result)
+                    return result if handed_on is None else handed_on
                 except MatrixError:
                     raise
                 except Exception as error:

@@ -19,7 +19,7 @@ import pytest
 
 from matrix_capture import environment, runner
 from matrix_capture.errors import MatrixError
-from matrix_capture.job import Event
+from matrix_capture.job import Event, Job
 from matrix_capture.recorder import Recorder
 from matrix_capture.revision import Revision, read_revision
 from matrix_capture.runner import Request, capture, log_path, record_failed_install, stale
@@ -480,7 +480,8 @@ def test_a_single_run_has_no_control(tables: list[pa.Table]) -> None:
 def test_a_second_run_that_fails_is_a_failure_and_no_control(
     request_: Request, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def run(_request: Any, _inputs: Any, repeat: int, folder: Path, _progress: Any) -> list[Event]:
+    def run(_request: Any, job: Job, folder: Path, _progress: Any) -> list[Event]:
+        repeat = job.repeat
         values = {"D": 1} if repeat else {"D": 1, "codes": 2}
         pq.write_table(rows_of(repeat, **values), folder / "rows.parquet")
         load = Event(stage="load", state="ok")

@@ -1,0 +1,173 @@
+"""The operations of torch below one call of colbert-ai, with digests of what goes in and comes out.
+
+Two releases may spell one computation differently, and a run has hundreds of operations; but where
+the same operation takes the same tensors and gives others, there the releases part.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from matrix_capture.call import Call, encoded
+from matrix_capture.digest import content_hash, snapshot
+from matrix_capture.encoder import tensors
+from matrix_capture.values import ValueStore
+
+
+class Site(msgspec.Struct, frozen=True, kw_only=True):
+    """The call in which an occurrence of an artifact arises, and the operation in it to be kept."""
+
+    artifact: str
+    scope: str
+    occurrence: int
+    keep: int | None = None
+
+
+class Operand(msgspec.Struct, frozen=True, kw_only=True):
+    """A tensor that an operation takes or gives, or a number that it gives."""
+
+    digest: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+class Op(msgspec.Struct, frozen=True, kw_only=True):
+    """One operation: its overload, the module it was called in, its operands, its other arguments.
+
+    `outputs` is empty where the operation gives memory that nothing was written to yet.
+    """
+
+    name: str
+    module: str
+    arguments: str
+    inputs: tuple[Operand, ...]
+    outputs: tuple[Operand, ...]
+
+
+class Trace(msgspec.Struct, frozen=True, kw_only=True):
+    """The operations of one call in order; `kept` is that which was asked for, to be repeated."""
+
+    ops: tuple[Op, ...]
+    kept: Call | None = None
+    refusal: str = ""
+
+
+class Traced(BaseException):
+    """The call that was to be traced has returned; the run need not go on."""
+
+
+class Tracer:
+    """Waits for one call among those that the taps see, and records the operations below it."""
+
+    def __init__(self, site: Site, store: ValueStore) -> None:
+        self._site = site
+        self._store = store
+        self._calls: Counter[tuple[tuple[str, ...], str]] = Counter()
+        self._ops: list[Op] = []
+        self._modules: list[str] = []
+        self._kept: Call | None = None
+        self._refusal = ""
+
+    def comes(self, artifacts: tuple[str, ...], scope: str) -> bool:
+        """Whether a call that is about to be made, and makes those artifacts, is the one."""
+        number = self._calls[artifacts, scope]
+        self._calls[artifacts, scope] += 1
+        site = self._site
+        return (site.artifact in artifacts) and (site.scope, site.occurrence) == (scope, number)
+
+    @contextmanager
+    def tracing(self, owner: Any) -> Iterator[None]:
+        """Record every operation until the block ends; `owner` is whose method is called."""
+        with ExitStack() as watching:
+            self._follow_modules(owner, watching)
+            watching.enter_context(self._mode())
+            yield
+
+    def write(self, path: Path) -> None:
+        """Write what was recorded."""
+        trace = Trace(ops=tuple(self._ops), kept=self._kept, refusal=self._refusal)
+        path.write_bytes(msgspec.json.encode(trace))
+
+    def _follow_modules(self, owner: Any, watching: ExitStack) -> None:
+        """Keep the paths of the modules that are being called; a method of none has none."""
+        for path, module in getattr(owner, "named_modules", list)() or ():
+            before = module.register_forward_pre_hook(
+                lambda _module, _arguments, path=path: self._modules.append(path)
+            )
+            after = module.register_forward_hook(
+                lambda _module, _arguments, _output: self._modules.pop() and None
+            )
+            watching.callback(before.remove)
+            watching.callback(after.remove)
+
+    def _mode(self) -> Any:
+        from torch.utils._python_dispatch import TorchDispatchMode  # noqa: PLC0415
+
+        tracer = self
+
+        class Mode(TorchDispatchMode):  # type: ignore[misc]  # torch is untyped here
+            def __torch_dispatch__(
+                self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+            ) -> Any:
+                kwargs = kwargs or {}
+                # In inference mode an operation that is made of others comes whole.
+                with self:
+                    result = func.decompose(*args, **kwargs)
+                if result is NotImplemented:
+                    result = tracer._record(func, args, kwargs)
+                return result
+
+        return Mode()
+
+    def _record(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        name = str(func)
+        # Digested before: an operation may write to what it takes.
+        inputs = _operands([args, kwargs])
+        if len(self._ops) == self._site.keep:
+            try:
+                self._kept = encoded(name, args, kwargs, self._store)
+            except TypeError as error:
+                self._refusal = str(error)
+        result = func(*args, **kwargs)
+        self._ops.append(
+            Op(
+                name=name,
+                module=self._modules[-1] if self._modules else "",
+                arguments=_told([*args, kwargs] if kwargs else args),
+                inputs=inputs,
+                outputs=() if _leaves_unwritten(name) else _operands(result),
+            )
+        )
+        return result
+
+
+def _leaves_unwritten(name: str) -> bool:
+    """Whether an operation gives memory in which anything may be."""
+    return "empty" in name.split(".")[1] or name.startswith("aten.resize_")
+
+
+def _operands(values: Any) -> tuple[Operand, ...]:
+    if isinstance(values, bool | int | float):
+        values = [values]
+        return tuple(_operand(value) for value in values)
+    return tuple(_operand(tensor) for _, tensor in tensors(values))
+
+
+def _operand(value: Any) -> Operand:
+    snap = snapshot(value)
+    return Operand(digest=content_hash(snap).hex(), dtype=snap.dtype, shape=snap.shape)
+
+
+def _told(value: Any) -> str:
+    """Arguments in words, tensors left out."""
+    if hasattr(value, "detach"):
+        return "_"
+    if isinstance(value, dict):
+        return ", ".join(f"{name}={_told(inner)}" for name, inner in value.items())
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_told, value))}]"
+    return str(value)
