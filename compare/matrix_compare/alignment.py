@@ -1,18 +1,21 @@
 """The captures of a lane side by side: what each has, and which contents are the same."""
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
-import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from matrix_capture.catalogue import POSITION, SCOPES, Artifact
 from matrix_capture.schema import Capture
+from matrix_compare.schema import Place
 from matrix_compare.verdict import Cell, artifact_of, cell_of
+
+_Numbers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,31 +40,54 @@ class Alignment:
     """
 
     def __init__(self, captures: Sequence[Capture]) -> None:
-        rows = _stacked(captures)
-        found, places = _contents(rows)
+        # In one piece: taking single rows of lists out of many chunks costs milliseconds each.
+        rows = pa.concat_tables([capture.rows for capture in captures]).combine_chunks()
         self._rows = rows.select(_OF_A_CELL)
-        self.columns, place = _columns(places)
-        at = found["capture"].to_numpy(), place[found["place"].to_numpy()]
+        self.columns, column = _columns(rows)
+        capture = np.repeat(np.arange(len(captures)), [len(one.rows) for one in captures])
+        repeat, occurrence, seq = (
+            rows[name].to_numpy() for name in ("repeat", "occurrence", "seq")
+        )
+        self._order = np.lexsort((seq, occurrence, repeat, column, capture))
+        capture, column, repeat = (part[self._order] for part in (capture, column, repeat))
+        cells, runs = _starts(capture, column), _starts(capture, column, repeat)
+        contents = _contents(np.stack([occurrence, _numbered(rows)], axis=1)[self._order], runs)
+        # Of each cell its first run, which is repeat 0 if there is that, and how many it has.
+        first = np.searchsorted(runs, cells)
+        content, many = contents[first], np.diff(first, append=len(runs))
+        stable = np.logical_and.reduceat(contents == np.repeat(content, many), first)
+        settled = stable & (repeat[cells] == 0)
+
+        at = capture[cells], column[cells]
         shape = (len(captures), len(self.columns))
-        self.content: npt.NDArray[np.int64] = np.full(shape, -1, dtype=np.int64)
-        self.content[at] = found["content"].to_numpy()
-        self.count: npt.NDArray[np.int64] = np.zeros(shape, dtype=np.int64)
-        self.count[at] = found["count"].to_numpy()
-        self._numbers = found["numbers"].combine_chunks()
-        self._where = np.full(shape, -1, dtype=np.int64)
-        self._where[at] = np.arange(len(found))
+        self.content: _Numbers = np.full(shape, -1, np.int64)
+        self.content[at] = np.where(settled, content, -2)
+        self.count: _Numbers = np.zeros(shape, np.int64)
+        self.count[at] = np.where(repeat[cells] == 0, np.diff(runs, append=len(rows))[first], 0)
+        self._spans = np.zeros((*shape, 2), np.int64)
+        self._spans[at] = np.stack([cells, np.append(cells, len(rows))[1:]], axis=1)
 
     def cells(self, places: Collection[tuple[int, int]]) -> dict[tuple[int, int], Cell]:
         """The rows of some captures in some columns; a capture that has none there is left out."""
-        found = [(place, self._where[place].item()) for place in places]
-        found = [(place, where) for place, where in found if where >= 0]
-        numbers = self._numbers.take(pa.array([where for _, where in found], pa.int64()))
-        rows = self._rows.take(numbers.flatten()).to_pylist()
-        ends = np.cumsum(numbers.value_lengths().to_numpy(zero_copy_only=False)).tolist()
+        found = {place: self._spans[place].tolist() for place in places}
+        spans = {place: (start, end) for place, (start, end) in found.items() if start < end}
+        numbers = [self._order[start:end] for start, end in spans.values()]
+        rows = self._rows.take(np.concatenate([*numbers, np.zeros(0, np.int64)])).to_pylist()
+        ends = np.cumsum([0, *map(len, numbers)]).tolist()
         return {
             place: cell_of(rows[start:end])
-            for (place, _), start, end in zip(found, [0, *ends], ends, strict=False)
+            for place, (start, end) in zip(spans, pairwise(ends), strict=True)
         }
+
+
+def joined(parts: Iterable[npt.NDArray[Any]]) -> _Numbers:
+    """A number for each row of several columns of numbers from 0, the same for the same row."""
+    rows: _Numbers = np.zeros(1, np.int64)
+    for part in parts:
+        # Counted anew each time, lest the codes overflow.
+        codes = rows * (int(part.max(initial=0)) + 1) + part
+        rows = np.unique(codes, return_inverse=True)[1]
+    return rows
 
 
 _OF_A_CELL = [
@@ -69,97 +95,66 @@ _OF_A_CELL = [
 ]
 
 
-def _stacked(captures: Sequence[Capture]) -> Any:
-    """All rows of all captures, with the number of the capture and of the row."""
-    tables = [
-        capture.rows.append_column("capture", pa.array([place] * len(capture.rows), pa.int32()))
-        for place, capture in enumerate(captures)
-    ]
-    # In one piece: taking single rows of lists out of many chunks costs milliseconds each.
-    table = pa.concat_tables(tables).combine_chunks()
-    return table.append_column("number", pa.array(range(len(table)), pa.int64()))
+def _columns(rows: Any) -> tuple[list[Column], _Numbers]:
+    """The columns in order, and in which of them each row lies."""
+    names = ["artifact", "part", "scope", "stage"]
+    encoded = (rows[name].combine_chunks().dictionary_encode() for name in names)
+    numbers = joined(column.indices.to_numpy() for column in encoded)
+    _, first, of = np.unique(numbers, return_index=True, return_inverse=True)
+    places: list[Place] = []
+    stages: dict[Place, str] = {}
+    for row in rows.select(names).take(first).to_pylist():
+        artifact, part, scope, stage = row.values()
+        places.append((artifact, part, scope))
+        stages[places[-1]] = min(stage, stages.get(places[-1], stage))
+    ordered = sorted(stages, key=_position)
+    in_scope: dict[tuple[str, str], list[int]] = {}
+    for number, (artifact, _, scope) in enumerate(ordered):
+        in_scope.setdefault((artifact, scope), []).append(number)
+    columns = []
+    for place in ordered:
+        name, part, scope = place
+        artifact = artifact_of(name, stages[place])
+        keys = tuple(in_scope.get((artifact.order_key or "", scope), ()))
+        columns.append(Column(artifact=artifact, part=part, scope=scope, keys=keys))
+    number_of = {place: number for number, place in enumerate(ordered)}
+    return columns, np.array([number_of[place] for place in places], np.int64)[of]
 
 
-_CONTENTS = """
-create temp table runs as
-    select capture, artifact, part, scope, repeat,
-        any_value(stage) as stage,
-        count(*) as count,
-        list(number order by occurrence, seq) as numbers,
-        flatten(list([occurrence, same] order by occurrence, seq)) as content
-    from digests
-    group by all;
-create temp table places as
-    select *, row_number() over (order by artifact, part, scope) - 1 as place
-    from (select artifact, part, scope, min(stage) as stage from runs group by all);
-"""
-_FOUND = """
-with found as (
-    select capture, place,
-        coalesce(any_value(count) filter (where repeat = 0), 0) as count,
-        flatten(list(numbers order by repeat)) as numbers,
-        any_value(content) filter (where repeat = 0) as content,
-        count(distinct content) = 1 as stable
-    from runs join places using (artifact, part, scope)
-    group by all
-)
-select capture, place, count, numbers,
-    case when stable and content is not null
-        then dense_rank() over (order by content) - 1 else -2 end as content
-from found
-order by capture, place
-"""
-
-
-def _numbered(rows: Any) -> Any:
+def _numbered(rows: Any) -> _Numbers:
     """A number for each row, the same for the same digest and multiset hash.
 
     A multiset hash counts, lest a capture without one hides that others have it.
     """
-    digest, multiset = (
+    encoded = (
         rows[name].combine_chunks().dictionary_encode(null_encoding="encode")
         for name in ("digest", "multiset")
     )
-    numbers = digest.indices.to_numpy().astype(np.int64) * len(multiset.dictionary)
-    return pa.array(numbers + multiset.indices.to_numpy())
+    return joined(column.indices.to_numpy() for column in encoded)
 
 
-def _contents(rows: Any) -> tuple[Any, list[dict[str, Any]]]:
-    """What each capture has in each place, all occurrences of repeat 0 in one; and the places."""
-    needed = ["capture", "number", "seq", "repeat", "stage", "artifact", "part", "scope"]
-    digests = rows.select([*needed, "occurrence"]).append_column("same", _numbered(rows))
-    with duckdb.connect() as connection:
-        connection.register("digests", digests)
-        connection.execute(_CONTENTS)
-        found = connection.sql(_FOUND).to_arrow_table()
-        places: list[dict[str, Any]] = (
-            connection.sql("from places order by place").to_arrow_table().to_pylist()
-        )
-    return found, places
+def _starts(*parts: npt.NDArray[Any]) -> _Numbers:
+    """Where rows begin that are alike in some columns of numbers from 0, like ones together."""
+    changed = [np.diff(part, prepend=-1) != 0 for part in parts]
+    return np.flatnonzero(np.any(changed, axis=0))
 
 
-def _columns(places: list[dict[str, Any]]) -> tuple[list[Column], npt.NDArray[np.int64]]:
-    """The columns in order, and which of them each place is."""
-    ordered = sorted(places, key=_order)
-    by_scope: dict[tuple[str, str], list[int]] = {}
-    for number, row in enumerate(ordered):
-        by_scope.setdefault((row["artifact"], row["scope"]), []).append(number)
-    columns = []
-    for row in ordered:
-        artifact = artifact_of(row["artifact"], row["stage"])
-        keys = tuple(by_scope.get((artifact.order_key or "", row["scope"]), ()))
-        columns.append(Column(artifact=artifact, part=row["part"], scope=row["scope"], keys=keys))
-    numbers = np.empty(len(places), np.int64)
-    numbers[[row["place"] for row in ordered]] = np.arange(len(places))
-    return columns, numbers
+def _contents(rows: _Numbers, starts: _Numbers) -> _Numbers:
+    """A number for each run of rows, the same for the same rows."""
+    content, width = rows.tobytes(), rows.strides[0]
+    known: dict[bytes, int] = {}
+    spans = pairwise([*(starts * width).tolist(), len(content)])
+    return np.array(
+        [known.setdefault(content[start:end], len(known)) for start, end in spans], np.int64
+    )
 
 
-def _order(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    name, part, scope = row["artifact"], row["part"], row["scope"]
+def _position(place: Place) -> tuple[Any, ...]:
+    name, part, scope = place
     pass_name = scope.partition(".")[0]
-    place = SCOPES.index(pass_name) if pass_name in SCOPES else len(SCOPES)
+    order = SCOPES.index(pass_name) if pass_name in SCOPES else len(SCOPES)
     position = POSITION.get(name, len(POSITION))
-    return (position, name, place, _natural(scope), _natural(part), scope, part)
+    return (position, name, order, _natural(scope), _natural(part), scope, part)
 
 
 def _natural(text: str) -> tuple[tuple[int, str], ...]:

@@ -23,7 +23,7 @@ from matrix_capture.digest import Snapshot
 from matrix_capture.errors import MatrixError
 from matrix_capture.schema import Capture, Record
 from matrix_capture.values import ValueStore
-from matrix_compare.alignment import Alignment, Column
+from matrix_compare.alignment import Alignment, Column, joined
 from matrix_compare.comparable import obstacles
 from matrix_compare.gauge import Gauge
 from matrix_compare.location import GROUNDS, Locator
@@ -199,15 +199,15 @@ class _Judging:
         # Contents that are settled on both sides decide alone; the rest tells of the two captures.
         settled = todo & (left >= 0) & (right >= 0) & self._free
         pair, column = np.nonzero(settled)
-        code = column
-        for part in (
-            left[settled],
-            right[settled],
-            self._grounds()[[a for a, _ in self.pairs]][pair],
-            key_identical[settled],
-        ):
-            # Counted anew each time, lest the codes overflow.
-            code = np.unique(code * (int(part.max(initial=0)) + 1) + part, return_inverse=True)[1]
+        code = joined(
+            (
+                column,
+                left[settled],
+                right[settled],
+                self._grounds()[[a for a, _ in self.pairs]][pair],
+                key_identical[settled],
+            )
+        )
         _, first, of = np.unique(code, return_index=True, return_inverse=True)
         examples = list(zip(pair[first].tolist(), column[first].tolist(), strict=True))
         judged = np.array(self._judged(examples, key_identical), np.int64)
