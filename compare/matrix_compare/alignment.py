@@ -1,7 +1,7 @@
 """The captures of a lane side by side: what each has, and which contents are the same."""
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -12,10 +12,9 @@ import pyarrow as pa
 
 from matrix_capture.catalogue import POSITION, SCOPES, Artifact
 from matrix_capture.schema import Capture
+from matrix_compare.columns import Numbers, joined, numbered, rows_of
 from matrix_compare.schema import Place
 from matrix_compare.verdict import Cell, artifact_of, cell_of
-
-_Numbers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,7 +50,9 @@ class Alignment:
         self._order = np.lexsort((seq, occurrence, repeat, column, capture))
         capture, column, repeat = (part[self._order] for part in (capture, column, repeat))
         cells, runs = _starts(capture, column), _starts(capture, column, repeat)
-        contents = _contents(np.stack([occurrence, _numbered(rows)], axis=1)[self._order], runs)
+        # A multiset hash counts, lest a capture without one hides that others have it.
+        same = joined(numbered(rows[name].combine_chunks()) for name in ("digest", "multiset"))
+        contents = _contents(np.stack([occurrence, same], axis=1)[self._order], runs)
         # Of each cell its first run, which is repeat 0 if there is that, and how many it has.
         first = np.searchsorted(runs, cells)
         content, many = contents[first], np.diff(first, append=len(runs))
@@ -60,9 +61,9 @@ class Alignment:
 
         at = capture[cells], column[cells]
         shape = (len(captures), len(self.columns))
-        self.content: _Numbers = np.full(shape, -1, np.int64)
+        self.content: Numbers = np.full(shape, -1, np.int64)
         self.content[at] = np.where(settled, content, -2)
-        self.count: _Numbers = np.zeros(shape, np.int64)
+        self.count: Numbers = np.zeros(shape, np.int64)
         self.count[at] = np.where(repeat[cells] == 0, np.diff(runs, append=len(rows))[first], 0)
         self._spans = np.zeros((*shape, 2), np.int64)
         self._spans[at] = np.stack([cells, np.append(cells, len(rows))[1:]], axis=1)
@@ -72,7 +73,7 @@ class Alignment:
         found = {place: self._spans[place].tolist() for place in places}
         spans = {place: (start, end) for place, (start, end) in found.items() if start < end}
         numbers = [self._order[start:end] for start, end in spans.values()]
-        rows = self._rows.take(np.concatenate([*numbers, np.zeros(0, np.int64)])).to_pylist()
+        rows = rows_of(self._rows.take(np.concatenate([*numbers, np.zeros(0, np.int64)])))
         ends = np.cumsum([0, *map(len, numbers)]).tolist()
         return {
             place: cell_of(rows[start:end])
@@ -80,30 +81,19 @@ class Alignment:
         }
 
 
-def joined(parts: Iterable[npt.NDArray[Any]]) -> _Numbers:
-    """A number for each row of several columns of numbers from 0, the same for the same row."""
-    rows: _Numbers = np.zeros(1, np.int64)
-    for part in parts:
-        # Counted anew each time, lest the codes overflow.
-        codes = rows * (int(part.max(initial=0)) + 1) + part
-        rows = np.unique(codes, return_inverse=True)[1]
-    return rows
-
-
 _OF_A_CELL = [
     *("repeat", "occurrence", "dtype", "shape", "digest", "multiset", "blocks", "numel", "nan")
 ]
 
 
-def _columns(rows: Any) -> tuple[list[Column], _Numbers]:
+def _columns(rows: Any) -> tuple[list[Column], Numbers]:
     """The columns in order, and in which of them each row lies."""
     names = ["artifact", "part", "scope", "stage"]
-    encoded = (rows[name].combine_chunks().dictionary_encode() for name in names)
-    numbers = joined(column.indices.to_numpy() for column in encoded)
+    numbers = joined(numbered(rows[name].combine_chunks()) for name in names)
     _, first, of = np.unique(numbers, return_index=True, return_inverse=True)
     places: list[Place] = []
     stages: dict[Place, str] = {}
-    for row in rows.select(names).take(first).to_pylist():
+    for row in rows_of(rows.select(names).take(first)):
         artifact, part, scope, stage = row.values()
         places.append((artifact, part, scope))
         stages[places[-1]] = min(stage, stages.get(places[-1], stage))
@@ -121,32 +111,17 @@ def _columns(rows: Any) -> tuple[list[Column], _Numbers]:
     return columns, np.array([number_of[place] for place in places], np.int64)[of]
 
 
-def _numbered(rows: Any) -> _Numbers:
-    """A number for each row, the same for the same digest and multiset hash.
-
-    A multiset hash counts, lest a capture without one hides that others have it.
-    """
-    encoded = (
-        rows[name].combine_chunks().dictionary_encode(null_encoding="encode")
-        for name in ("digest", "multiset")
-    )
-    return joined(column.indices.to_numpy() for column in encoded)
-
-
-def _starts(*parts: npt.NDArray[Any]) -> _Numbers:
+def _starts(*parts: npt.NDArray[Any]) -> Numbers:
     """Where rows begin that are alike in some columns of numbers from 0, like ones together."""
     changed = [np.diff(part, prepend=-1) != 0 for part in parts]
     return np.flatnonzero(np.any(changed, axis=0))
 
 
-def _contents(rows: _Numbers, starts: _Numbers) -> _Numbers:
+def _contents(rows: Numbers, starts: Numbers) -> Numbers:
     """A number for each run of rows, the same for the same rows."""
-    content, width = rows.tobytes(), rows.strides[0]
-    known: dict[bytes, int] = {}
-    spans = pairwise([*(starts * width).tolist(), len(content)])
-    return np.array(
-        [known.setdefault(content[start:end], len(known)) for start, end in spans], np.int64
-    )
+    ends = np.append(starts, len(rows)) * rows.strides[0]
+    buffers = [None, pa.py_buffer(ends), pa.py_buffer(rows)]
+    return numbered(pa.Array.from_buffers(pa.large_binary(), len(starts), buffers))
 
 
 def _position(place: Place) -> tuple[Any, ...]:

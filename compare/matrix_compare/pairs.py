@@ -23,7 +23,8 @@ from matrix_capture.digest import Snapshot
 from matrix_capture.errors import MatrixError
 from matrix_capture.schema import Capture, Record
 from matrix_capture.values import ValueStore
-from matrix_compare.alignment import Alignment, Column, joined
+from matrix_compare.alignment import Alignment, Column
+from matrix_compare.columns import joined, rows_of
 from matrix_compare.comparable import obstacles
 from matrix_compare.gauge import Gauge
 from matrix_compare.location import GROUNDS, Locator
@@ -55,9 +56,7 @@ class Verdicts:
     def of(self, a: str, b: str, columns: Sequence[str] = COLUMNS.names) -> list[dict[str, Any]]:
         """The rows of one pair."""
         schema = pa.schema([COLUMNS.field(name) for name in columns])
-        # As plain strings: dictionary-encoded ones are slow to read one by one.
-        rows: list[dict[str, Any]] = self._slice(a, b).select(columns).cast(schema).to_pylist()
-        return rows
+        return rows_of(self._slice(a, b).select(columns).cast(schema))
 
     def identical(self, a: str, b: str) -> bool:
         """Whether a pair has rows and all of them are identical."""
