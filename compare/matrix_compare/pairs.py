@@ -40,7 +40,8 @@ RENUMBERED = "equal up to the numbering of the centroids"
 
 _OF_PAIR = ("lane", "a", "b", "role")
 _CODES = {verdict: code for code, verdict in enumerate(Verdict)}
-_DIFFERING = [_CODES[verdict] for verdict in DIFFERING]
+# By code, and for the code -1 the last.
+_DIFFERING = np.array([*(verdict in DIFFERING for verdict in Verdict), False])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,7 +120,7 @@ class _Judging:
         self._renumbered: dict[bytes, set[int]] = {}
         self._rows: list[dict[str, Any]] = []
         self._verdicts = array("b")
-        self._families: dict[tuple[Place, ...], Family] = {}
+        self._families: dict[tuple[bytes, tuple[int, ...]], Family] = {}
         self._places: list[Place] = [
             (column.artifact.name, column.part, column.scope) for column in self._aligned.columns
         ]
@@ -138,13 +139,20 @@ class _Judging:
         for (a, b), cells, why in zip(self.pairs, self._cells(), self._reasons, strict=True):
             self._settle_numbering(a, b, cells)
             columns = np.flatnonzero(cells >= 0)
-            places = [self._places[n] for n in columns.tolist()]
-            found = [*cells[columns].tolist(), *self._absent(a, b, places, why)]
-            if len(found) > len(places):
-                found.sort(key=lambda number: _position(self._rows[number]["artifact"]))
-                places = [_place(self._rows[number]) for number in found]
+            found, absent = cells[columns].tolist(), self._absent(a, b, columns, why)
+            if absent:
+                found = sorted([*found, *absent], key=self._position)
             numbers = np.array(found, np.int64)
-            yield numbers, self._roles(tuple(places), numbers)
+            known_as = columns.tobytes(), tuple(map(self._position, absent))
+            if known_as not in self._families:
+                self._families[known_as] = Family([_place(self._rows[n]) for n in found])
+            verdicts = self._codes(numbers)
+            yield (
+                numbers,
+                self._families[known_as].roles(
+                    _DIFFERING[verdicts], verdicts == _CODES[Verdict.IDENTICAL]
+                ),
+            )
 
     def findings(self, numbers: _Numbers) -> dict[str, Any]:
         """The columns of some findings, one row for each number."""
@@ -156,14 +164,6 @@ class _Judging:
                 table = table.set_column(place, field.name, table[place].dictionary_encode())
         taken = table.combine_chunks().take(pa.array(numbers))
         return {name: taken[name] for name in names}
-
-    def _roles(self, places: tuple[Place, ...], numbers: _Numbers) -> _Numbers:
-        if places not in self._families:
-            self._families[places] = Family(places)
-        verdicts = self._codes(numbers)
-        return self._families[places].roles(
-            np.isin(verdicts, _DIFFERING), verdicts == _CODES[Verdict.IDENTICAL]
-        )
 
     def _codes(self, numbers: _Numbers) -> npt.NDArray[np.int8]:
         """The verdicts of some findings, as numbers; -1 where there is none."""
@@ -210,7 +210,7 @@ class _Judging:
         _, first, of = np.unique(code, return_index=True, return_inverse=True)
         examples = list(zip(pair[first].tolist(), column[first].tolist(), strict=True))
         judged = np.array(self._judged(examples, key_identical), np.int64)
-        alone = np.isin(self._codes(judged), _DIFFERING)
+        alone = _DIFFERING[self._codes(judged)]
         numbers[settled] = np.where(alone, judged, -1)[of]
 
         others = np.argwhere(todo & (numbers < 0)).tolist()
@@ -299,7 +299,7 @@ class _Judging:
         """Where only the numbers of the centroids moved, have the cells of a pair say so."""
         labelled = self._labelled[cells[self._labelled] >= 0]
         verdicts = self._codes(cells[labelled])
-        differing = labelled[np.isin(verdicts, _DIFFERING)].tolist()
+        differing = labelled[_DIFFERING[verdicts]].tolist()
         if not any(self._places[n][0] in CENTROIDS for n in differing):
             return
         contents = self._aligned.content[[a, b]][:, labelled]
@@ -345,13 +345,13 @@ class _Judging:
             return None
 
     def _absent(
-        self, a: int, b: int, places: Sequence[Place], reasons: tuple[str, ...]
+        self, a: int, b: int, columns: npt.NDArray[np.int64], reasons: tuple[str, ...]
     ) -> list[int]:
         """Findings on the artifacts that neither side has, where a record says why."""
         wanted = (self._expected[a] | self._expected[b]) & (self._explained[a] | self._explained[b])
         if not wanted:
             return []
-        wanted -= {artifact for artifact, _, _ in places}
+        wanted -= {self._places[n][0] for n in columns.tolist()}
         sides = [Side(record=self._records[n], cell=None) for n in (a, b)]
         numbers = []
         for artifact in (BY_NAME[name] for name in sorted(wanted, key=_position)):
@@ -361,6 +361,9 @@ class _Judging:
             column = Column(artifact=artifact, part="", scope="", keys=())
             numbers.append(self._keep(column, finding))
         return numbers
+
+    def _position(self, number: int) -> int:
+        return _position(self._rows[number]["artifact"])
 
     def _keep(self, column: Column, finding: Finding, **where: str) -> int:
         self._rows.append(_row(column, finding) | where)

@@ -131,7 +131,7 @@ def judge(
         return Finding(verdict=Verdict.MISSING, reason=missing, occurrences=max(counts))
     unstable = "; ".join(filter(None, (_unstable(a), _unstable(b))))
     if unstable:
-        return _unequal(Verdict.UNSTABLE, unstable, a.cell, b.cell)
+        return _unequal(Verdict.UNSTABLE, unstable, a.cell, _differing(a.cell, b.cell))
     return compare_cells(artifact, a.cell, b.cell, key_identical=key_identical, gauge=gauge)
 
 
@@ -144,24 +144,24 @@ def compare_cells(
         count = len(a.occurrences)
         return Finding(verdict=Verdict.IDENTICAL, occurrences=count, identical=count)
     if _reordered(artifact, pairs, key_identical=key_identical):
-        return _unequal(Verdict.REORDERED, f"order rule {artifact.order}", a, b)
+        return _unequal(Verdict.REORDERED, f"order rule {artifact.order}", a, pairs)
     unlike = next(filter(None, (_unlike(x, y) for x, y in pairs)), "")
     if unlike:
-        return _unequal(Verdict.DIFFERS, unlike, a, b)
+        return _unequal(Verdict.DIFFERS, unlike, a, pairs)
     found = [gauge(x, y) for x, y in pairs]
     without = next((reason for reason in found if isinstance(reason, str)), "")
     if without:
-        return _unequal(Verdict.DIFFERS, without, a, b)
+        return _unequal(Verdict.DIFFERS, without, a, pairs)
     same = sum(o.numel for o in a.occurrences) - sum(x.numel for x, _ in pairs)
     parts = [item for item in found if isinstance(item, Distances)]
     distances = worst(parts, [x.number for x, _ in pairs], same)
     if distances.profiles:
-        return _unequal(Verdict.CLOSE, "", a, b, distances)
+        return _unequal(Verdict.CLOSE, "", a, pairs, distances)
     reason = "outside every profile"
     if distances.unordered:
         plural = "" if distances.unordered == 1 else "s"
         reason += f"; {NOT_FINITE} in {distances.unordered} element{plural}"
-    return _unequal(Verdict.DIFFERS, reason, a, b, distances)
+    return _unequal(Verdict.DIFFERS, reason, a, pairs, distances)
 
 
 def stop(artifact: Artifact, side: Side, *, fewer: bool = False) -> tuple[Verdict, str] | None:
@@ -256,19 +256,24 @@ def _unlike(x: Occurrence, y: Occurrence) -> str:
 
 
 def _unequal(
-    verdict: Verdict, reason: str, a: Cell, b: Cell, distances: Distances | None = None
+    verdict: Verdict,
+    reason: str,
+    a: Cell,
+    pairs: list[tuple[Occurrence, Occurrence]],
+    distances: Distances | None = None,
 ) -> Finding:
-    pairs = _differing(a, b)
+    """What is found of a cell of which these occurrences differ."""
     profiles = distances.profiles if distances else ()
-    alike = all(not _unlike(x, y) for x, y in pairs)
-    blocks = sum(p != q for x, y in pairs for p, q in zip_longest(x.blocks, y.blocks))
+    blocks = None
+    if not any(_unlike(x, y) for x, y in pairs):
+        blocks = sum(p != q for x, y in pairs for p, q in zip_longest(x.blocks, y.blocks))
     return Finding(
         verdict=verdict,
         reason=reason,
         occurrences=len(a.occurrences),
         identical=len(a.occurrences) - len(pairs),
         differing_occurrences=tuple(x.number for x, _ in pairs),
-        differing_blocks=blocks if alike else None,
+        differing_blocks=blocks,
         profile=profiles[0] if profiles else "",
         profiles=profiles,
         distances=distances,
