@@ -5,6 +5,7 @@ import difflib
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -200,6 +201,89 @@ def compare(session: nox.Session) -> None:
     which += _flag("--json", options.json) + _flag("--markdown", options.markdown)
     which += _flag("--junit", options.junit)
     _ask(session, "python", "-m", "matrix_compare", *which, *options.releases, quiet=False)
+
+
+@nox.session(python="3.11", default=False)
+def explain(session: nox.Session) -> None:
+    """Find out why release B differs from A, prove it, and write a script that shows it."""
+    parser = _parser(session)
+    parser.add_argument("a", metavar="A", help="the older release")
+    parser.add_argument("b", metavar="B", help="the newer release")
+    parser.add_argument("--inputs", type=Path, metavar="DIR", help="a copy of what the hub has")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the explanation there too")
+    parser.add_argument(
+        "--keep-env", action="store_true", help="keep both environments (5-7 GB each)"
+    )
+    options = _parse(session, parser, LANES)
+    releases = [options.a, options.b]
+    for release in releases:
+        if release not in RELEASES:
+            _refuse(unknown_release(release, RELEASES))
+    if options.a == options.b:
+        _refuse(f"one release makes no pair; name another beside {options.a}")
+    folders = [Path(session.virtualenv.location).with_name(f"explain-{name}") for name in releases]
+    try:
+        _explain(session, options, folders)
+    finally:
+        for folder in folders:
+            if not options.keep_env:
+                _discard(folder)
+
+
+def _explain(session: nox.Session, options: argparse.Namespace, folders: Sequence[Path]) -> None:
+    ours = "." if LANES[options.lane].get("inputs", "embedded") == "embedded" else ".[hub]"
+    _install(session, "-e", ".[compare]")
+    _fetch_inputs(session)
+    for release, folder in zip((options.a, options.b), folders, strict=True):
+        if not (folder / _READY).exists():
+            _make_environment(session, release, options, folder, ours)
+    command = ["nox", "-s", "explain", "--", options.a, options.b]
+    command += [] if options.lane == DEFAULT_LANE else ["--lane", options.lane]
+    command += _flag("--passages", options.passages)
+    command += [] if options.depth == DEPTHS[0] else ["--depth", options.depth]
+    label = options.revision.label
+    command += [] if label == _pinned(options) else ["--colbert", label]
+    which = ["--lane", options.lane, "--data", str(options.data), "--cache", str(CACHE)]
+    which += [*_lane_flags(options), *_flag("--inputs", options.inputs)]
+    which += [*_flag("--json", options.json), "--command", shlex.join(command)]
+    pythons = [str((folder / "bin" / "python").absolute()) for folder in folders]
+    module = ["python", "-m", "matrix_compare.explain"]
+    _ask(session, *module, options.a, options.b, *which, "--python", *pythons, quiet=False)
+
+
+_READY = "ready"  # a file in an environment that was installed to its end
+
+
+def _make_environment(
+    session: nox.Session, release: str, options: argparse.Namespace, folder: Path, ours: str
+) -> None:
+    """An environment of a release beside the session's own."""
+    _discard(folder)
+    log = _install_log(session)
+    session.log(f"torch {release}: installing, 2 to 4 GB to download; the log is {log}")
+    session.run("python", "-m", "venv", str(folder), silent=True, log=False)
+    python = str(folder / "bin" / "python")
+    installer = [python, "-m", "pip", "install"]
+    if session.venv_backend == "uv":
+        installer = ["uv", "pip", "install", "--python", python]
+    with tempfile.TemporaryDirectory() as building, log.open("w", encoding="utf-8") as output:
+        colbert = _colbert_requirement(options.revision, Path(building))
+        requirements = _pipeline_requirements(release, LANES[options.lane], colbert)
+        try:
+            session.run(
+                *installer,
+                *requirements,
+                "-e",
+                ours,
+                env=INSTALLING,
+                external=True,
+                log=False,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        except CommandFailed:
+            _refuse(f"torch {release} cannot be installed, so nothing can be explained; see {log}")
+    (folder / _READY).touch()
 
 
 @nox.session(default=False)
@@ -435,7 +519,7 @@ def _discard(environment: Path) -> None:
 
 def _clear_leftovers() -> None:
     """Delete what killed runs left behind: uv refuses to make an environment over half of one."""
-    for folder in Path(".nox").glob("capture-*"):
+    for folder in (*Path(".nox").glob("capture-*"), *Path(".nox").glob("explain*")):
         if not (folder / "pyvenv.cfg").exists():
             shutil.rmtree(folder, ignore_errors=True)
     for trash in Path(".nox").glob(".trash-*"):

@@ -14,13 +14,14 @@ from matrix_capture.values import ValueStore
 
 
 class Tensor(msgspec.Struct, frozen=True, kw_only=True, tag="tensor"):
-    """A tensor by the digest of the memory it spans."""
+    """A tensor by the digest of the memory it spans; integers in it are below `above`."""
 
     digest: str
     dtype: str
     shape: tuple[int, ...]
     stride: tuple[int, ...]
     device: str = "cpu"
+    above: int = 0
 
 
 class Constant(msgspec.Struct, frozen=True, kw_only=True, tag="torch"):
@@ -142,4 +143,5 @@ def _stored(tensor: Any, store: ValueStore) -> Tensor:
         shape=shape,
         stride=stride,
         device=tensor.device.type,
+        above=int(snap.numbers().max()) + 1 if snap.data.dtype.kind in "iu" and snap.numel else 1,
     )

@@ -21,32 +21,30 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
     """One way to make the call.
 
     `sizes` are those of the leading axes of the operands that have rows, as captured if empty;
-    `start` is the first row. With a seed all tensors are random. `double` computes in float64.
+    `start` is where they begin on each. With a seed all tensors are random. `whole` are sizes of
+    random operands that these are the leading part of, and it is asked whether the result is a
+    leading part too. `double` computes in float64.
     """
 
     sizes: tuple[int, ...] = ()
-    start: int = 0
+    start: tuple[int, ...] = ()
     seed: int | None = None
+    whole: tuple[int, ...] = ()
     double: bool = False
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """A call and the ways to make it; `keep` stores what comes out.
-
-    With `whole`, another variant, it is also asked whether each variant gives the leading rows of
-    what that one gives.
-    """
+    """A call and the ways to make it; `keep` stores what comes out."""
 
     call: Call
     values: str
     threads: int
     variants: tuple[Variant, ...]
     keep: bool = False
-    whole: Variant | None = None
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What a variant gave, by digests; `leading` says whether those are rows of the whole."""
+    """What a variant took and gave, by digests; `leading` says whether it is part of the whole."""
 
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
@@ -88,6 +86,18 @@ def shape_of(call: Call, number: int, variant: Variant) -> tuple[int, ...]:
     return (*variant.sizes, *argument.shape[len(variant.sizes) :])
 
 
+def rows_of(variant: Variant) -> tuple[slice, ...]:
+    """Which part of an operand with rows a variant takes."""
+    start = variant.start or (0,) * len(variant.sizes)
+    return tuple(slice(at, at + size) for at, size in zip(start, variant.sizes, strict=True))
+
+
+def stride_of(argument: Tensor, shape: Sequence[int]) -> tuple[int, ...]:
+    """The strides of a random tensor: in order if the captured one is, else as that one's."""
+    plain = argument.stride == contiguous(argument.shape)
+    return contiguous(shape) if plain else argument.stride
+
+
 def contiguous(shape: Sequence[int]) -> tuple[int, ...]:
     """The strides of a tensor whose elements lie in order."""
     strides, step = [], 1
@@ -110,7 +120,7 @@ def main(folder: Path) -> None:
 
     request = msgspec.json.decode((folder / "request.json").read_bytes(), type=Request)
     torch.set_num_threads(request.threads)
-    answer = Answer(torch=torch.__version__, outcomes=tuple(_outcomes(request)))
+    answer = Answer(torch=str(torch.__version__), outcomes=tuple(_outcomes(request)))
     (folder / "answer.json").write_bytes(msgspec.json.encode(answer))
 
 
@@ -119,24 +129,11 @@ def _outcomes(request: Request) -> Iterator[Outcome]:
 
     making = _Making(request.call, ValueStore(request.values))
     with torch.inference_mode():
-        whole = making.results(request.whole)[1] if request.whole else ()
         for variant in request.variants:
             try:
-                given, found = making.results(variant)
+                yield making.outcome(variant, keep=request.keep)
             except (RuntimeError, TypeError, IndexError) as error:
                 yield Outcome(error=f"{type(error).__name__}: {error}".splitlines()[0])
-                continue
-            leading = None
-            if request.whole:
-                leading = all(
-                    torch.equal(part, rows[tuple(map(slice, variant.sizes))])
-                    for part, rows in zip(found, whole, strict=True)
-                )
-            yield Outcome(
-                inputs=tuple(making.digest(tensor) for tensor in given),
-                outputs=tuple(making.digest(tensor, keep=request.keep) for tensor in found),
-                leading=leading,
-            )
 
 
 class _Making:
@@ -146,17 +143,50 @@ class _Making:
         self._call = call
         self._store = store
         self._operation = operation(call.op)
+        self._kwargs = {name: decoded(a, store) for name, a in call.kwargs.items()}
+        self._drawn: tuple[Variant, list[Any], list[Any]] | None = None
 
-    def results(self, variant: Variant) -> tuple[list[Any], list[Any]]:
-        """The tensors that go in, and those that come out."""
+    def outcome(self, variant: Variant, *, keep: bool) -> Outcome:
+        """What a variant takes and gives."""
+        import torch  # noqa: PLC0415
+
+        leading = None
+        if variant.whole:
+            all_args, whole = self._whole(variant)
+            args = [self._rows(n, value, variant) for n, value in enumerate(all_args)]
+            inputs: tuple[str, ...] = ()
+        else:
+            args = self._arguments(variant)
+            inputs = tuple(self.digest(tensor) for _, tensor in tensors(args))
+        found = self._results(args)
+        if variant.whole:
+            leading = all(
+                torch.equal(part, rows[rows_of(variant)])
+                for part, rows in zip(found, whole, strict=True)
+            )
+        outputs = tuple(self.digest(tensor, keep=keep) for tensor in found)
+        return Outcome(inputs=inputs, outputs=outputs, leading=leading)
+
+    def _whole(self, variant: Variant) -> tuple[list[Any], list[Any]]:
+        """The arguments that a variant takes the leading part of, and what they give; kept."""
+        whole = Variant(sizes=variant.whole, seed=variant.seed)
+        if self._drawn is None or self._drawn[0] != whole:
+            args = self._arguments(whole)
+            self._drawn = whole, args, self._results(args)
+        return self._drawn[1:]
+
+    def _rows(self, number: int, value: Any, variant: Variant) -> Any:
+        return value[rows_of(variant)] if number in with_rows(self._call) else value
+
+    def _arguments(self, variant: Variant) -> list[Any]:
         import torch  # noqa: PLC0415
 
         if variant.seed is not None:
             torch.manual_seed(variant.seed)
-        args = [self._argument(n, a, variant) for n, a in enumerate(self._call.args)]
-        kwargs = {name: decoded(a, self._store) for name, a in self._call.kwargs.items()}
-        given = [tensor.clone() for _, tensor in tensors([args, kwargs])]
-        return given, [tensor for _, tensor in tensors(self._operation(*args, **kwargs))]
+        return [self._argument(n, a, variant) for n, a in enumerate(self._call.args)]
+
+    def _results(self, args: list[Any]) -> list[Any]:
+        return [tensor for _, tensor in tensors(self._operation(*args, **self._kwargs))]
 
     def digest(self, tensor: Any, *, keep: bool = False) -> str:
         """The content hash of a tensor, which is stored if it is to be kept."""
@@ -167,29 +197,27 @@ class _Making:
         return digest.hex()
 
     def _argument(self, number: int, argument: Argument, variant: Variant) -> Any:
-        value = decoded(argument, self._store)
         if not isinstance(argument, Tensor):
-            return value
-        rows = number in with_rows(self._call) and variant.sizes
-        shape = shape_of(self._call, number, variant) if rows else argument.shape
+            return decoded(argument, self._store)
+        shape = shape_of(self._call, number, variant)
         if variant.seed is not None:
-            value = self._random(argument, shape, value)
-        elif rows:
-            value = value[variant.start :][tuple(map(slice, variant.sizes))]
+            value = self._random(argument, shape)
+        else:
+            value = self._rows(number, decoded(argument, self._store), variant)
         return value.double() if variant.double and value.is_floating_point() else value
 
-    def _random(self, argument: Tensor, shape: tuple[int, ...], captured: Any) -> Any:
+    def _random(self, argument: Tensor, shape: tuple[int, ...]) -> Any:
         """A random tensor; the lines of a reproduction make the very same."""
         import torch  # noqa: PLC0415
 
-        plain = argument.stride == contiguous(argument.shape)
-        stride = contiguous(shape) if plain else argument.stride
+        dtype = getattr(torch, argument.dtype)
+        stride = stride_of(argument, shape)
         size = extent_of(shape, stride)
-        if captured.is_floating_point():
-            flat = torch.empty(size).uniform_(-1, 1).to(captured.dtype)
+        if dtype.is_floating_point:
+            flat = torch.empty(size).uniform_(-1, 1).to(dtype)
         else:
-            flat = torch.randint(0, int(captured.max()) + 1, (size,)).to(captured.dtype)
-        return flat.as_strided(shape, stride).to(captured.device)
+            flat = torch.randint(0, argument.above, (size,)).to(dtype)
+        return flat.as_strided(shape, stride).to(argument.device)
 
 
 if __name__ == "__main__":

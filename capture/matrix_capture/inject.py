@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+import blake3
 import msgspec
 
 from matrix_capture.digest import Snapshot
@@ -93,6 +94,12 @@ def swaps(injection: Injection, source: Capture) -> list[Swap]:
         Swap(artifact=artifact, part=part, scope=scope, occurrence=occurrence, digest=digest.hex())
         for (artifact, part, scope, occurrence), (digest,) in found.items()
     ]
+
+
+def swaps_hash(swaps: Iterable[Swap]) -> str:
+    """A hash of all that is injected; empty for nothing."""
+    encoded = [msgspec.json.encode(swap) for swap in swaps]
+    return blake3.blake3(b"\n".join(sorted(encoded))).hexdigest() if encoded else ""
 
 
 class Injector:

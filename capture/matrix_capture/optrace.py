@@ -28,7 +28,10 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Operand(msgspec.Struct, frozen=True, kw_only=True):
-    """A tensor that an operation takes or gives, or a number that it gives."""
+    """A tensor that an operation takes or gives, or a number that it gives.
+
+    Without a digest it is memory that nothing was written to yet.
+    """
 
     digest: str
     dtype: str
@@ -36,10 +39,7 @@ class Operand(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Op(msgspec.Struct, frozen=True, kw_only=True):
-    """One operation: its overload, the module it was called in, its operands, its other arguments.
-
-    `outputs` is empty where the operation gives memory that nothing was written to yet.
-    """
+    """One operation: its overload, the module it was called in, its operands and arguments."""
 
     name: str
     module: str
@@ -71,6 +71,7 @@ class Tracer:
         self._modules: list[str] = []
         self._kept: Call | None = None
         self._refusal = ""
+        self._unwritten: set[int] = set()
 
     def comes(self, artifacts: tuple[str, ...], scope: str) -> bool:
         """Whether a call that is about to be made, and makes those artifacts, is the one."""
@@ -126,40 +127,46 @@ class Tracer:
     def _record(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         name = str(func)
         # Digested before: an operation may write to what it takes.
-        inputs = _operands([args, kwargs])
+        inputs = self._operands([args, kwargs])
         if len(self._ops) == self._site.keep:
             try:
                 self._kept = encoded(name, args, kwargs, self._store)
             except TypeError as error:
                 self._refusal = str(error)
         result = func(*args, **kwargs)
+        self._note_unwritten(func, [args, kwargs], result)
         self._ops.append(
             Op(
                 name=name,
                 module=self._modules[-1] if self._modules else "",
                 arguments=_told([*args, kwargs] if kwargs else args),
                 inputs=inputs,
-                outputs=() if _leaves_unwritten(name) else _operands(result),
+                outputs=self._operands(result),
             )
         )
         return result
 
+    def _note_unwritten(self, func: Any, given: Any, result: Any) -> None:
+        """Follow memory that nothing was written to yet: what is in it says nothing."""
+        found = {tensor.data_ptr() for _, tensor in tensors(result)}
+        taken = {tensor.data_ptr() for _, tensor in tensors(given)}
+        if "empty" in str(func).split(".")[1]:
+            self._unwritten |= found
+        elif any(a.alias_info and a.alias_info.is_write for a in func._schema.arguments):
+            self._unwritten -= found | taken
+        else:
+            self._unwritten -= found - taken  # a view of such memory is no better than that
 
-def _leaves_unwritten(name: str) -> bool:
-    """Whether an operation gives memory in which anything may be."""
-    return "empty" in name.split(".")[1] or name.startswith("aten.resize_")
+    def _operands(self, values: Any) -> tuple[Operand, ...]:
+        if isinstance(values, bool | int | float):
+            return (self._operand(values),)
+        return tuple(self._operand(tensor) for _, tensor in tensors(values))
 
-
-def _operands(values: Any) -> tuple[Operand, ...]:
-    if isinstance(values, bool | int | float):
-        values = [values]
-        return tuple(_operand(value) for value in values)
-    return tuple(_operand(tensor) for _, tensor in tensors(values))
-
-
-def _operand(value: Any) -> Operand:
-    snap = snapshot(value)
-    return Operand(digest=content_hash(snap).hex(), dtype=snap.dtype, shape=snap.shape)
+    def _operand(self, value: Any) -> Operand:
+        snap = snapshot(value)
+        written = isinstance(value, bool | int | float) or value.data_ptr() not in self._unwritten
+        digest = content_hash(snap).hex() if written else ""
+        return Operand(digest=digest, dtype=snap.dtype, shape=snap.shape)
 
 
 def _told(value: Any) -> str:

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from matrix_capture import conditionalqa, environment, gpu, inputs
 from matrix_capture.catalogue import Depth
 from matrix_capture.errors import MatrixError
-from matrix_capture.inject import Injection, Swap, injection_label, swaps
+from matrix_capture.inject import Injection, Swap, injection_label, swaps, swaps_hash
 from matrix_capture.job import Event, Facts, Job
 from matrix_capture.names import lane_name, lane_options
 from matrix_capture.optrace import Site
@@ -156,8 +156,7 @@ def stale(request: Request) -> str | None:
         environment.host(request.fixed.device), request.fixed.threads
     )
     hashes = request.inputs().hashes
-    if request.swaps():
-        return "what is injected may have changed"
+    injected = swaps_hash(request.swaps())
     if not request.path.exists():
         return "no capture on record"
     try:
@@ -172,6 +171,7 @@ def stale(request: Request) -> str | None:
     ]
     reasons = {
         "the inputs changed": record.inputs != hashes,
+        "what is injected changed": record.injected != injected,
         "the capture code changed": record.capture_code != environment.capture_code(),
         "captured on another host": record.fingerprint != fingerprint,
         f"the lane has {', '.join(moved)} now": moved,
@@ -475,6 +475,7 @@ def _record(
         seconds=seconds,
         repeats=repeats,
         options=request.options,
+        injected=swaps_hash(request.swaps()),
         missing=facts.missing if facts else {},
         note=request.note,
         observer=facts.observer if facts else None,

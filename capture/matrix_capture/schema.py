@@ -98,8 +98,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
     `factors` are the lane's fixed factors as found in the environment, `missing` maps an artifact
     that could not be tapped, be it in one pass only, to the reason, `options` are those that set
-    this lane apart from its baseline, `note` says how an environment came about that no session
-    installed, `seconds` are wall seconds per stage, `started` is UTC in ISO 8601.
+    this lane apart from its baseline, `injected` is a hash of another release's values that the run
+    went on with, `note` says how an environment came about that no session installed, `seconds` are
+    wall seconds per stage, `started` is UTC in ISO 8601.
     """
 
     schema_version: int
@@ -118,6 +119,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     seconds: dict[str, float]
     repeats: int = 0
     options: dict[str, str | int] = {}
+    injected: str = ""
     missing: dict[str, str] = {}
     note: str = ""
     observer: Observer | None = None

@@ -1,0 +1,133 @@
+"""`python -m matrix_compare.explain`: explain why two releases differ."""
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+from rich.text import Text
+
+from matrix_capture import runner
+from matrix_capture.catalogue import DEPTHS
+from matrix_capture.errors import MatrixError
+from matrix_capture.revision import read_revision
+from matrix_capture.settings import read_settings
+from matrix_compare.causes import Explaining
+from matrix_compare.explained import cause_lines, conclusion, swap_line
+from matrix_compare.explanation import Explanation, explanation_path
+from matrix_compare.gauge import Gauge
+from matrix_compare.laboratory import Side
+from matrix_compare.report import plain
+from matrix_compare.tolerance import read_profiles
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status: 0, or 2 for bad input."""
+    options = _parser().parse_args(arguments)
+    try:
+        _run(options)
+    except (MatrixError, OSError) as error:
+        print(f"error: {plain(str(error))}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _run(options: argparse.Namespace) -> None:
+    settings = read_settings()
+    request = runner.Request(
+        settings=settings,
+        lane=options.lane,
+        torch=settings.release(options.a),
+        data=options.data,
+        cache=options.cache,
+        passages=options.passages,
+        depth=options.depth,
+        copy=options.inputs,
+        revision=read_revision(options.colbert) if options.colbert is not None else None,
+    )
+    a = Side(request=request, python=options.python[0])
+    b = Side(request=replace(request, torch=settings.release(options.b)), python=options.python[1])
+    if a.torch == b.torch:
+        raise MatrixError(f"one release makes no pair; name another beside {a.torch}")
+    console = Console(highlight=False)
+    gauge = Gauge(a.store(), read_profiles(settings), options.data / "distances.parquet")
+    found = Explaining(a, b, gauge, lambda text: _say(console, f"  {text}"))(options.command)
+    gauge.save()
+    _print(console, found)
+    for path, content in _files(found, options):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        _say(console, f"wrote {path}")
+
+
+def _files(found: Explanation, options: argparse.Namespace) -> Iterator[tuple[Path, bytes]]:
+    """What is to be written: the explanation, and each script beside it."""
+    encoded = msgspec.json.format(msgspec.json.encode(found), indent=1)
+    path = explanation_path(options.data, found.lane, found.a, found.b)
+    for cause in found.causes:
+        if cause.reproduction:
+            yield path.with_name(cause.reproduction.name), cause.reproduction.script.encode()
+    yield path, encoded
+    if options.json:
+        yield options.json, encoded
+
+
+def _print(console: Console, found: Explanation) -> None:
+    console.print()
+    _say(console, conclusion(found))
+    for cause in found.causes:
+        where = ", ".join(
+            f"{scope} {', '.join(map(str, numbers))}" for scope, numbers in cause.scopes.items()
+        )
+        part = "" if cause.necessary else ", which is not necessary"
+        console.print()
+        _say(console, f"{cause.artifact} ({where}){part}")
+        for line in cause_lines(found, cause):
+            _say(console, f"  {line}")
+    if found.swaps:
+        console.print()
+        for swap in found.swaps:
+            _say(console, f"{'proof' if swap.sufficient else 'swap '}  {swap_line(swap)}")
+    for cause in found.causes:
+        if cause.reproduction:
+            console.print()
+            _say(console, cause.reproduction.script.rstrip())
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m matrix_compare.explain",
+        description="Explain why release B differs from A: swap artifacts between the two, find "
+        "the operation that sets them apart, and write a script that shows it.",
+    )
+    parser.add_argument("a", metavar="A", help="the older release")
+    parser.add_argument("b", metavar="B", help="the newer release")
+    parser.add_argument(
+        "--python",
+        nargs=2,
+        type=Path,
+        required=True,
+        metavar=("OF_A", "OF_B"),
+        help="the interpreters of two environments that have them",
+    )
+    parser.add_argument("--lane", required=True, help="a lane of matrix.toml")
+    parser.add_argument("--data", type=Path, default=Path("_data"), help="where records are kept")
+    parser.add_argument("--cache", type=Path, default=Path("_cache"), help="inputs and extensions")
+    parser.add_argument("--passages", type=int, help="a slice of the collection")
+    parser.add_argument("--depth", choices=DEPTHS, default=DEPTHS[0], help="of the encoder")
+    parser.add_argument("--inputs", type=Path, metavar="DIR", help="a copy of what the hub has")
+    parser.add_argument("--colbert", metavar="PATH|git+URL@SHA|VERSION", help="another colbert-ai")
+    parser.add_argument("--command", default="", help="what repeats this, for the record")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the explanation there too")
+    return parser
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(Text(plain(text)), soft_wrap=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,117 @@
+"""An explanation in words."""
+
+from collections.abc import Iterator, Sequence
+
+from matrix_compare.explanation import Cause, Control, Explanation, Reference, Shapes, Swap
+
+
+def conclusion(found: Explanation) -> str:
+    """The whole in one sentence."""
+    if not found.causes:
+        return f"nothing differs between torch {found.a} and {found.b}: there is nothing to explain"
+    what = _and([_place(cause) for cause in found.causes])
+    proof = next((swap for swap in found.swaps if swap.source == found.a and swap.sufficient), None)
+    if proof is None:
+        left = _and(list(found.residue)) or "what no swap reaches"
+        return f"torch {found.b} parts from {found.a} at {what}; not explained: {left}"
+    return (
+        f"torch {found.b} parts from {found.a} at {what}: with {_and(proof.injected)} of {found.a} "
+        "everything downstream is identical"
+    )
+
+
+def swap_line(swap: Swap) -> str:
+    """One swap: what went where, and what came of it."""
+    left = ", ".join(f"{name} {verdict}" for name, verdict in swap.remains.items())
+    outcome = f"still {left}" if left else "everything downstream is identical"
+    return f"{_and(swap.injected)} of {swap.source} in {swap.target}: {outcome}"
+
+
+def cause_lines(found: Explanation, cause: Cause) -> Iterator[str]:
+    """All that is known of one cause, a sentence each."""
+    divergence = cause.divergence
+    if divergence:
+        yield _divergence(cause)
+        if not divergence.faithful:
+            yield "the traced runs did not make what the captures have, so the trace may mislead"
+    if cause.alone:
+        both = all(cause.alone)
+        yield (
+            "called alone with the captured tensors it gives the same as in the run"
+            if both
+            else "called alone with the captured tensors it gives something else than in the run"
+        )
+    if cause.reference:
+        yield _reference(found, cause.reference)
+    if cause.controls:
+        yield _controls(found, cause.controls)
+    if cause.reproduction:
+        a, b = cause.reproduction.printed
+        yield f"{cause.reproduction.name} prints {a} and {b}"
+    if cause.shapes:
+        yield from _shapes(found, cause.shapes)
+    yield from cause.gaps
+
+
+def _place(cause: Cause) -> str:
+    op = cause.divergence.op if cause.divergence and cause.divergence.kind == "operation" else ""
+    return f"{cause.artifact} ({op})" if op else cause.artifact
+
+
+def _divergence(cause: Cause) -> str:
+    found = cause.divergence
+    assert found is not None
+    within = f" in {found.module}" if found.module else ""
+    aligned = f"{found.ops[0]} and {found.ops[1]} operations, aligned by {found.matched}"
+    if any(found.unmatched):
+        aligned += f", {found.unmatched[0]} and {found.unmatched[1]} without a partner"
+    if found.kind == "operation":
+        assert found.number is not None
+        return (
+            f"{found.op}{within} takes {', '.join(found.operands)} {found.arguments} alike and "
+            f"gives something else (operation {found.number[0]} and {found.number[1]} of {aligned})"
+        )
+    if found.kind == "replaced":
+        a, b = (", ".join(names) or "nothing" for names in found.replaced)
+        return f"other operations stand in between: {a} became {b} ({aligned})"
+    if found.kind == "outside":
+        return f"a tensor changed before {found.op}{within}, by no operation of torch ({aligned})"
+    return f"no operation differs, so the cause lies outside torch ({aligned})"
+
+
+def _reference(found: Explanation, reference: Reference) -> str:
+    a, b, _ = reference.nearer
+    nearer = found.a if a > b else found.b if b > a else "neither"
+    return (
+        f"against float64, {found.a} is off by {reference.max_a:.3g} at most, {found.b} by "
+        f"{reference.max_b:.3g}; of {reference.elements:,} elements that differ {found.a} is "
+        f"nearer in {a:,} and {found.b} in {b:,}: nearer is {nearer}"
+    )
+
+
+def _controls(found: Explanation, controls: Sequence[Control]) -> str:
+    gone = [control.name for control in controls if control.same]
+    if gone:
+        return f"the difference disappears with {_and(gone)}"
+    moved = [control.name for control in controls if any(control.moved)]
+    more = f", although {_and(moved)} changes what comes out" if moved else ""
+    return f"the difference stays with {_and([control.name for control in controls])}{more}"
+
+
+def _shapes(found: Explanation, shapes: Shapes) -> Iterator[str]:
+    cells = [cell for row in shapes.equal for cell in row if cell is not None]
+    yield (
+        f"{shapes.op} on random inputs: equal in {sum(cells)} of {len(cells)} batch sizes and "
+        "lengths"
+    )
+    for release, rows in zip((found.a, found.b), shapes.invariant, strict=True):
+        known = [cell for row in rows for cell in row if cell is not None]
+        if known and not all(known):
+            yield (
+                f"in {release} a row depends on its batch in {len(known) - sum(known)} of "
+                f"{len(known)} cases"
+            )
+
+
+def _and(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
