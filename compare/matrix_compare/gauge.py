@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ class Gauge:
         self, store: ValueStore, profiles: Sequence[Profile], memory: Path | None = None
     ) -> None:
         self._store = store
+        # A value is in many pairs, and a store may be far away.
+        self._kept = cache(store.__contains__)
         self._profiles = profiles
         self._memory = memory
         self._remembered = _recalled(memory, profiles) if memory else {}
@@ -58,7 +61,7 @@ class Gauge:
         write_atomically(self._memory, table.replace_schema_metadata(key))
 
     def _measure(self, a: Occurrence, b: Occurrence) -> Distances | str:
-        if a.digest not in self._store or b.digest not in self._store:
+        if not (self._kept(a.digest) and self._kept(b.digest)):
             return NO_VALUES
         layout = Layout(dtype=a.dtype, shape=a.shape, device="store")
         try:
