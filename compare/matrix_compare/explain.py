@@ -94,7 +94,8 @@ def _print(console: Console, found: Explanation) -> None:
     for cause in found.causes:
         if cause.reproduction:
             console.print()
-            _say(console, cause.reproduction.script.rstrip())
+            for line in cause.reproduction.script.splitlines():
+                _say(console, line)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -80,12 +80,11 @@ def _divergence(cause: Cause) -> str:
 
 
 def _reference(found: Explanation, reference: Reference) -> str:
-    a, b, _ = reference.nearer
-    nearer = found.a if a > b else found.b if b > a else "neither"
+    a, b, neither = reference.nearer
     return (
         f"against float64, {found.a} is off by {reference.max_a:.3g} at most, {found.b} by "
-        f"{reference.max_b:.3g}; of {reference.elements:,} elements that differ {found.a} is "
-        f"nearer in {a:,} and {found.b} in {b:,}: nearer is {nearer}"
+        f"{reference.max_b:.3g}; of {reference.elements:,} elements that differ, {found.a} is nearer "
+        f"in {a:,}, {found.b} in {b:,}, neither in {neither:,}"
     )
 
 
