@@ -15,9 +15,10 @@ from matrix_compare.divergence import diverge
 from matrix_compare.explanation import SCHEMA_VERSION, Cause, Divergence, Explanation, Swap
 from matrix_compare.gauge import Gauge
 from matrix_compare.laboratory import Side
-from matrix_compare.operation import Operation
+from matrix_compare.operation import Operation, sweep
 from matrix_compare.pairs import compare
 from matrix_compare.schema import Verdict
+from matrix_compare.shapes import INTERMEDIATE
 from matrix_compare.swaps import Rows, Scopes, origins, remains, stand_in
 
 _MOST_ROUNDS = 8  # of swaps; each finds the causes that those before hid
@@ -46,6 +47,7 @@ class Explaining:
         self._store = a.store()
         self._swaps: list[Swap] = []
         self._told: dict[str, Operation] = {}
+        tell(f"the captures of {a.torch} and {b.torch}, made now where none serves")
         self._first, self._second = a.baseline(), b.baseline()
 
     def __call__(self, command: str) -> Explanation:
@@ -60,6 +62,10 @@ class Explaining:
         causes = tuple(self._cause(origin, found) for origin in found)
         if injected:
             self._swap(self._b, self._a, self._second, injected)
+        sweeps = []
+        if found and self._a.request.fixed.device == "cuda":
+            self._tell("the linear layer that the published study swept")
+            sweeps = [sweep(INTERMEDIATE, self._a, self._b)]
         return Explanation(
             schema_version=SCHEMA_VERSION,
             lane=self._first.record.lane,
@@ -72,6 +78,7 @@ class Explaining:
             swaps=tuple(self._swaps),
             causes=causes,
             residue=residue,
+            sweeps=tuple(filter(None, sweeps)),
         )
 
     def _origins(self) -> tuple[list[Origin], dict[str, str]]:

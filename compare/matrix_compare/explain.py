@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -54,7 +55,13 @@ def _run(options: argparse.Namespace) -> None:
         raise MatrixError(f"one release makes no pair; name another beside {a.torch}")
     console = Console(highlight=False)
     gauge = Gauge(a.store(), read_profiles(settings), options.data / "distances.parquet")
-    found = Explaining(a, b, gauge, lambda text: _say(console, f"  {text}"))(options.command)
+    started = time.monotonic()
+
+    def tell(text: str) -> None:
+        minutes, seconds = divmod(round(time.monotonic() - started), 60)
+        _say(console, f"{minutes:3d}:{seconds:02d}  {text}")
+
+    found = Explaining(a, b, gauge, tell)(options.command)
     gauge.save()
     _print(console, found)
     for path, content in _files(found, options):

@@ -89,12 +89,19 @@ def _reference(found: Explanation, reference: Reference) -> str:
 
 
 def _controls(found: Explanation, controls: Sequence[Control]) -> str:
-    gone = [control.name for control in controls if control.same]
+    gone = [_control(found, control) for control in controls if control.same]
     if gone:
         return f"the difference disappears with {_and(gone)}"
-    moved = [control.name for control in controls if any(control.moved)]
-    more = f", although {_and(moved)} changes what comes out" if moved else ""
+    moved = [_control(found, control) for control in controls if any(control.moved)]
+    more = f"; it is another one with {_and(moved)}" if moved else ""
     return f"the difference stays with {_and([control.name for control in controls])}{more}"
+
+
+def _control(found: Explanation, control: Control) -> str:
+    """A factor, and which release it gives another result."""
+    moved = [name for name, it in zip((found.a, found.b), control.moved, strict=True) if it]
+    alone = f" (which changes {moved[0]} alone)" if len(moved) == 1 else ""
+    return f"{control.name}{alone}"
 
 
 def _shapes(found: Explanation, shapes: Shapes) -> Iterator[str]:

@@ -146,7 +146,8 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     """Why two releases differ in a lane; `command` repeats it, `seconds` is what it took.
 
     `swaps` are in the order in which they were tried. `residue` are the artifacts that no swap
-    explains.
+    explains, each with its verdict. `sweeps` are of operations that are of interest whether they
+    are a cause or not.
     """
 
     schema_version: int
@@ -160,6 +161,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     swaps: tuple[Swap, ...]
     causes: tuple[Cause, ...]
     residue: dict[str, str]
+    sweeps: tuple[Shapes, ...] = ()
 
 
 def explanation_path(data: Path, lane: str, a: str, b: str) -> Path:
