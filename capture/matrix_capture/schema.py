@@ -165,7 +165,7 @@ def write_capture(capture: Capture, data: Path) -> Path:
     if path.exists():
         old = path.read_bytes()
         name = f"{blake3.blake3(old).hexdigest()}.parquet"
-        with _replacing(data / "history" / record.lane / record.torch / name) as file:
+        with replacing(data / "history" / record.lane / record.torch / name) as file:
             file.write(old)
     write_atomically(path, table)
     return path
@@ -173,8 +173,25 @@ def write_capture(capture: Capture, data: Path) -> Path:
 
 def write_atomically(path: Path, table: Any, **options: Any) -> None:
     """Write a Parquet table beside `path`, flush it to disk, then rename it into place."""
-    with _replacing(path) as file:
+    with replacing(path) as file:
         pq.write_table(table, file, compression="zstd", write_page_checksum=True, **options)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A file that takes the name `path` once it is complete and on disk, or never."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=path.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def read_capture(path: Path) -> Capture:
@@ -270,23 +287,6 @@ def _check_rows(path: Path, rows: Any) -> None:
         row = rows.select(_KEY).slice(int(twice[0]), 1).to_pylist()[0]
         told = ", ".join(f"{name} {value!r}" for name, value in row.items())
         raise MatrixError(f"{path}: several rows for {told}; {_CURE}")
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A file that takes the name `path` once it is complete and on disk, or never."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=path.parent)
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 # A damaged column name is not UTF-8.

@@ -15,6 +15,7 @@ from matrix_capture import runner
 from matrix_capture.catalogue import DEPTHS
 from matrix_capture.errors import MatrixError
 from matrix_capture.revision import read_revision
+from matrix_capture.schema import replacing
 from matrix_capture.settings import read_settings
 from matrix_compare.causes import Explaining
 from matrix_compare.explained import cause_lines, conclusion, swap_line
@@ -53,6 +54,8 @@ def _run(options: argparse.Namespace) -> None:
     b = Side(request=replace(request, torch=settings.release(options.b)), python=options.python[1])
     if a.torch == b.torch:
         raise MatrixError(f"one release makes no pair; name another beside {a.torch}")
+    if options.json:
+        options.json.touch()  # sooner than after ten minutes
     console = Console(highlight=False)
     gauge = Gauge(a.store(), read_profiles(settings), options.data / "distances.parquet")
     started = time.monotonic()
@@ -65,8 +68,8 @@ def _run(options: argparse.Namespace) -> None:
     gauge.save()
     _print(console, found)
     for path, content in _files(found, options):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+        with replacing(path) as file:
+            file.write(content)
         _say(console, f"wrote {path}")
 
 

@@ -83,8 +83,8 @@ def _reference(found: Explanation, reference: Reference) -> str:
     a, b, neither = reference.nearer
     return (
         f"against float64, {found.a} is off by {reference.max_a:.3g} at most, {found.b} by "
-        f"{reference.max_b:.3g}; of {reference.elements:,} elements that differ, {found.a} is nearer "
-        f"in {a:,}, {found.b} in {b:,}, neither in {neither:,}"
+        f"{reference.max_b:.3g}; of {reference.elements:,} elements that differ, {found.a} is "
+        f"nearer in {a:,}, {found.b} in {b:,}, neither in {neither:,}"
     )
 
 
