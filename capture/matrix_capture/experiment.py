@@ -6,6 +6,7 @@ tells for which inputs they differ.
 
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,15 @@ def _outcomes(request: Request) -> Iterator[Outcome]:
                 yield Outcome(error=f"{type(error).__name__}: {error}".splitlines()[0])
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Made:
+    """A call that was made: its arguments, the digests of the tensors in them, what came out."""
+
+    args: list[Any]
+    inputs: tuple[str, ...]
+    results: list[Any]
+
+
 class _Making:
     """Makes a call with other inputs."""
 
@@ -144,57 +154,56 @@ class _Making:
         self._store = store
         self._operation = operation(call.op)
         self._kwargs = {name: decoded(a, store) for name, a in call.kwargs.items()}
-        self._drawn: tuple[Variant, list[Any], list[Any]] | None = None
+        self._drawn: tuple[Variant, _Made] | None = None
 
     def outcome(self, variant: Variant, *, keep: bool) -> Outcome:
         """What a variant takes and gives."""
         import torch  # noqa: PLC0415
 
-        leading = None
-        if variant.whole:
-            all_args, whole = self._whole(variant)
-            args = [self._rows(n, value, variant) for n, value in enumerate(all_args)]
-            inputs: tuple[str, ...] = ()
-        else:
-            args = self._arguments(variant)
-            inputs = tuple(self.digest(tensor) for _, tensor in tensors(args))
+        if not variant.whole:
+            made = self._made(variant)
+            outputs = tuple(self._digest(tensor, keep=keep) for tensor in made.results)
+            return Outcome(inputs=made.inputs, outputs=outputs)
+        whole = self._whole(variant)
+        args = [self._rows(n, value, variant) for n, value in enumerate(whole.args)]
         found = self._results(args)
-        if variant.whole:
-            leading = all(
-                torch.equal(part, rows[rows_of(variant)])
-                for part, rows in zip(found, whole, strict=True)
-            )
-        outputs = tuple(self.digest(tensor, keep=keep) for tensor in found)
-        return Outcome(inputs=inputs, outputs=outputs, leading=leading)
+        leading = all(
+            torch.equal(part, rows[rows_of(variant)])
+            for part, rows in zip(found, whole.results, strict=True)
+        )
+        outputs = tuple(map(self._digest, found))
+        return Outcome(inputs=whole.inputs, outputs=outputs, leading=leading)
 
-    def _whole(self, variant: Variant) -> tuple[list[Any], list[Any]]:
-        """The arguments that a variant takes the leading part of, and what they give; kept."""
+    def _whole(self, variant: Variant) -> _Made:
+        """What a variant is the leading part of; the last one is kept."""
         whole = Variant(sizes=variant.whole, seed=variant.seed)
         if self._drawn is None or self._drawn[0] != whole:
-            args = self._arguments(whole)
-            self._drawn = whole, args, self._results(args)
-        return self._drawn[1:]
+            self._drawn = whole, self._made(whole)
+        return self._drawn[1]
 
-    def _rows(self, number: int, value: Any, variant: Variant) -> Any:
-        return value[rows_of(variant)] if number in with_rows(self._call) else value
-
-    def _arguments(self, variant: Variant) -> list[Any]:
+    def _made(self, variant: Variant) -> _Made:
         import torch  # noqa: PLC0415
 
         if variant.seed is not None:
             torch.manual_seed(variant.seed)
-        return [self._argument(n, a, variant) for n, a in enumerate(self._call.args)]
+        args = [self._argument(n, a, variant) for n, a in enumerate(self._call.args)]
+        # Digested before: the operation may write to what it takes.
+        inputs = tuple(self._digest(tensor) for _, tensor in tensors(args))
+        return _Made(args=args, inputs=inputs, results=self._results(args))
 
     def _results(self, args: list[Any]) -> list[Any]:
         return [tensor for _, tensor in tensors(self._operation(*args, **self._kwargs))]
 
-    def digest(self, tensor: Any, *, keep: bool = False) -> str:
+    def _digest(self, tensor: Any, *, keep: bool = False) -> str:
         """The content hash of a tensor, which is stored if it is to be kept."""
         snap = snapshot(tensor)
         digest = content_hash(snap)
         if keep:
             self._store.put(snap, digest)
         return digest.hex()
+
+    def _rows(self, number: int, value: Any, variant: Variant) -> Any:
+        return value[rows_of(variant)] if number in with_rows(self._call) else value
 
     def _argument(self, number: int, argument: Argument, variant: Variant) -> Any:
         if not isinstance(argument, Tensor):

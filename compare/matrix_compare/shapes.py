@@ -62,7 +62,7 @@ def shapes(call: Call, a: Sequence[Outcome], b: Sequence[Outcome]) -> Shapes:
 
 def _cell(one: Outcome, other: Outcome) -> tuple[bool | None, bool | None, bool | None]:
     """Whether two outcomes are equal, and whether either is part of its whole."""
-    if one.error or other.error:
+    if one.error or other.error or one.inputs != other.inputs:
         return None, one.leading, other.leading
     return one.outputs == other.outputs, one.leading, other.leading
 
