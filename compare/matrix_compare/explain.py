@@ -18,7 +18,7 @@ from matrix_capture.revision import read_revision
 from matrix_capture.schema import replacing
 from matrix_capture.settings import read_settings
 from matrix_compare.causes import Explaining
-from matrix_compare.explained import cause_lines, conclusion, swap_line
+from matrix_compare.explained import cause_lines, conclusion, swap_line, where
 from matrix_compare.explanation import Explanation, explanation_path
 from matrix_compare.gauge import Gauge
 from matrix_compare.laboratory import Side
@@ -89,12 +89,9 @@ def _print(console: Console, found: Explanation) -> None:
     console.print()
     _say(console, conclusion(found))
     for cause in found.causes:
-        where = ", ".join(
-            f"{scope} {', '.join(map(str, numbers))}" for scope, numbers in cause.scopes.items()
-        )
         part = "" if cause.necessary else ", which is not necessary"
         console.print()
-        _say(console, f"{cause.artifact} ({where}){part}")
+        _say(console, f"{cause.artifact} ({where(cause)}){part}")
         for line in cause_lines(found, cause):
             _say(console, f"  {line}")
     if found.swaps:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from matrix_compare.explanation import Cause, Control, Explanation, Reference, Shapes, Swap
+from matrix_compare.schema import spans
 
 
 def conclusion(found: Explanation) -> str:
@@ -25,6 +26,11 @@ def swap_line(swap: Swap) -> str:
     left = ", ".join(f"{name} {verdict}" for name, verdict in swap.remains.items())
     outcome = f"still {left}" if left else "everything downstream is identical"
     return f"{_and(swap.injected)} of {swap.source} in {swap.target}: {outcome}"
+
+
+def where(cause: Cause) -> str:
+    """The passes and occurrences in which a cause shows: `sample 0-2, chunk.0 1`."""
+    return ", ".join(f"{scope} {spans(numbers)}" for scope, numbers in cause.scopes.items())
 
 
 def cause_lines(found: Explanation, cause: Cause) -> Iterator[str]:

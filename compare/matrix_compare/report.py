@@ -17,7 +17,7 @@ from matrix_capture.settings import Settings
 from matrix_compare.cascade import Cascade, Changes, Flips, Memberships, Spread
 from matrix_compare.comparable import Difference, environment_difference
 from matrix_compare.policy import COMPARED, Level, Policy, read_policy, worst_level
-from matrix_compare.schema import NO_VALUES, Verdict, in_layers, layer_of, layer_spans
+from matrix_compare.schema import NO_VALUES, Verdict, in_layers, layer_of, spans
 from matrix_compare.verdict import NOT_FINITE
 
 SCHEMA_VERSION = 1
@@ -219,7 +219,7 @@ def grouped(lines: Sequence[Line]) -> Iterator[Group]:
                 layers = [layer_of(name, line.part) for line in found]
                 known = [layer for layer in layers if layer is not None]
                 # Which layers agree matters only where others do not.
-                which = layer_spans(known) if layers == known and len(alike) > 1 else ""
+                which = spans(known) if layers == known and len(alike) > 1 else ""
                 label = f"{name} {which} x{len(found)}" if which else f"{name} x{len(found)}"
             else:
                 scope = found[0].scope if len(whole) > 1 else ""

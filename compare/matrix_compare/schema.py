@@ -125,20 +125,20 @@ def layer_of(artifact: str, part: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def layer_spans(layers: Iterable[int]) -> str:
-    """Layer numbers in order, runs as one: `0-2, 4`."""
-    spans: list[list[int]] = []
-    for layer in sorted(set(layers)):
-        if spans and layer == spans[-1][-1] + 1:
-            spans[-1][1:] = [layer]
+def spans(numbers: Iterable[int]) -> str:
+    """Numbers in order, runs as one: `0-2, 4`."""
+    found: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if found and number == found[-1][-1] + 1:
+            found[-1][1:] = [number]
         else:
-            spans.append([layer])
-    return ", ".join("-".join(map(str, span)) for span in spans)
+            found.append([number])
+    return ", ".join("-".join(map(str, span)) for span in found)
 
 
 def in_layers(layers: Collection[int]) -> str:
     """`layer 3`, `layers 0-2, 4`."""
-    return f"layer{'s' if len(set(layers)) > 1 else ''} {layer_spans(layers)}"
+    return f"layer{'s' if len(set(layers)) > 1 else ''} {spans(layers)}"
 
 
 def verdict_path(data: Path, lane: str) -> Path:

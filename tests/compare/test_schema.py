@@ -2,7 +2,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from matrix_compare.schema import in_layers, layer_of, layer_spans
+from matrix_compare.schema import in_layers, layer_of, spans
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_layer_of_a_part(artifact: str, part: str, layer: int | None) -> None:
     ],
 )
 def test_runs_of_layers(layers: Sequence[int], spans: str) -> None:
-    assert layer_spans(layers) == spans
+    assert spans(layers) == spans
 
 
 def test_one_layer_is_no_plural() -> None:
