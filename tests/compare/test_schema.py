@@ -29,7 +29,7 @@ def test_layer_of_a_part(artifact: str, part: str, layer: int | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("layers", "spans"),
+    ("layers", "told"),
     [
         ([], ""),
         ([3], "3"),
@@ -37,8 +37,8 @@ def test_layer_of_a_part(artifact: str, part: str, layer: int | None) -> None:
         ([10, 2, 9, 2, 3, 1, 5], "1-3, 5, 9-10"),
     ],
 )
-def test_runs_of_layers(layers: Sequence[int], spans: str) -> None:
-    assert spans(layers) == spans
+def test_runs_of_layers(layers: Sequence[int], told: str) -> None:
+    assert spans(layers) == told
 
 
 def test_one_layer_is_no_plural() -> None:
