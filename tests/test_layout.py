@@ -24,6 +24,8 @@ ALLOWED = {
     "matrix_site": (
         "matrix_site",
         "matrix_compare.schema",
+        "matrix_compare.explanation",
+        "matrix_compare.explained",
         "matrix_capture.schema",
         "matrix_capture.catalogue",
         "matrix_capture.settings",

@@ -66,13 +66,17 @@ class Band:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Boundary:
-    """Between two bands: a consecutive pair that is not identical."""
+    """Between two bands: a consecutive pair that is not identical.
+
+    `explained` says whether its page tells why.
+    """
 
     name: str
     href: str
     counts: Tally
     start: str
     finals: str
+    explained: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -284,6 +288,7 @@ def _ladder(
                     counts=summary.tally,
                     start=start(summary),
                     finals=finals(summary) if summary.tally.total else "",
+                    explained=pair in lane.explanations,
                 )
                 steps += [_band(run, releases), boundary]
                 run = []

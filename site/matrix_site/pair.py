@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from matrix_capture.catalogue import BY_NAME
 from matrix_capture.schema import STAGES, Control, Observer, Record, StageStatus
 from matrix_compare.schema import Verdict, in_layers
+from matrix_site.explanation import ExplanationView, explanation_view
 from matrix_site.snapshot import Captured, Comparison, LaneData, Pair
 from matrix_site.summary import Tally, headline, stop, summarise, tally
 from matrix_site.text import clean, day, duration, listed, moment, number, percent, plural
@@ -93,7 +94,11 @@ class Unstable:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PairView:
-    """Everything on the page of one pair."""
+    """Everything on the page of one pair.
+
+    `explain` is the command that explains it, or explains it again; empty where nothing in the
+    pipeline changes.
+    """
 
     lane: str
     title: str
@@ -103,6 +108,8 @@ class PairView:
     headline: str
     counts: Tally
     moved: str
+    why: ExplanationView | None
+    explain: str
     controls: tuple[str, ...]
     unstable: tuple[Unstable, ...]
     profiles: tuple[str, ...]
@@ -121,6 +128,8 @@ def pair_view(lane: LaneData, pair: Pair, profiles: tuple[str, ...]) -> PairView
     sides = lane.captures.get(pair[0]), lane.captures.get(pair[1])
     records = tuple(side.record if side else None for side in sides)
     environment = _environment(records)
+    explanation = lane.explanations.get(pair)
+    a, b = (record.torch_build if record else "" for record in records)
     return PairView(
         lane=lane.name,
         title=lane.settings.title,
@@ -130,6 +139,8 @@ def pair_view(lane: LaneData, pair: Pair, profiles: tuple[str, ...]) -> PairView
         headline=headline(lane, pair, summary),
         counts=summary.tally,
         moved=_moved(environment),
+        why=explanation_view(explanation, (a, b)) if explanation else None,
+        explain=_command("explain", lane, pair, records) if explanation or summary.starts else "",
         controls=_controls(pair, records, summary.tally),
         unstable=tuple(_unstable(pair, records)),
         profiles=profiles,
@@ -138,7 +149,7 @@ def pair_view(lane: LaneData, pair: Pair, profiles: tuple[str, ...]) -> PairView
         environment=environment,
         failures=_failures(lane, pair),
         missing=_missing(records),
-        command=_command(lane, pair, records),
+        command=_command("matrix", lane, pair, records),
     )
 
 
@@ -418,10 +429,10 @@ def _missing(records: tuple[Record | None, ...]) -> tuple[Fact, ...]:
     return (*facts.differing, *facts.same)
 
 
-def _command(lane: LaneData, pair: Pair, records: tuple[Record | None, ...]) -> str:
-    """What repeats this pair; options come from the data and are quoted for a shell."""
+def _command(session: str, lane: LaneData, pair: Pair, records: tuple[Record | None, ...]) -> str:
+    """What runs a session on this pair; options come from the data, so they are quoted."""
     base = lane.name.partition("+")[0]
-    words = ["nox", "-s", "matrix", "--", *pair, "--lane", base]
+    words = ["nox", "-s", session, "--", *pair, "--lane", base]
     options = next((record.options for record in records if record), {}) if lane.quick else {}
     for name, value in sorted(options.items()):
         words += [f"--{clean(name, 40)}", clean(value, 80)]

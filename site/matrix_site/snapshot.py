@@ -1,7 +1,7 @@
 """What a data folder holds about the lanes to show; no other module reads the data."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,13 @@ from matrix_capture.catalogue import POSITION
 from matrix_capture.errors import MatrixError
 from matrix_capture.schema import Record, digest_path, read_capture
 from matrix_capture.settings import Lane, Settings
+from matrix_compare.explanation import Explanation, explanation_path, read_explanation
 from matrix_compare.schema import NO_VALUES, Place, Verdict, layer_of, read_verdicts, verdict_path
 
 Pair = tuple[str, str]
 
 _LANE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(\+[0-9a-f]{8})?")
+_LARGEST = 2**20  # bytes of an explanation; real ones have some ten thousand
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,7 +69,7 @@ class Captured:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LaneData:
-    """One lane: captures by release, comparisons by pair, and the files that cannot be read.
+    """One lane: captures by release, comparisons and explanations by pair, unreadable files.
 
     `broken` are the releases with an unreadable digest file; `verdicts_broken` is about the verdict
     file.
@@ -79,6 +81,7 @@ class LaneData:
     broken: tuple[str, ...]
     pairs: Mapping[Pair, tuple[Comparison, ...]]
     verdicts_broken: bool
+    explanations: Mapping[Pair, Explanation]
 
     @property
     def quick(self) -> bool:
@@ -150,6 +153,7 @@ def _read_lane(data: Path, settings: Settings, name: str, problems: list[str]) -
         broken=tuple(broken),
         pairs=pairs,
         verdicts_broken=verdicts_broken,
+        explanations=_read_explanations(data, name, pairs, problems),
     )
 
 
@@ -167,6 +171,57 @@ def _read_captured(path: Path, lane: str, release: str) -> Captured:
 
 
 _DTYPE_COLUMNS = ("artifact", "part", "scope", "dtype")
+
+
+def _read_explanations(
+    data: Path, lane: str, pairs: Iterable[Pair], problems: list[str]
+) -> dict[Pair, Explanation]:
+    found: dict[Pair, Explanation] = {}
+    for pair in pairs:
+        path = explanation_path(data, lane, *pair)
+        if path.exists():
+            try:
+                found[pair] = _read_explained(path, lane, pair)
+            except MatrixError as error:
+                problems.append(str(error))
+    return found
+
+
+def _read_explained(path: Path, lane: str, pair: Pair) -> Explanation:
+    size = path.stat().st_size
+    if size > _LARGEST or not path.is_file():
+        raise MatrixError(f"{path}: no explanation, or one of more than {_LARGEST:,} bytes")
+    found = read_explanation(path)
+    if (found.lane, found.a, found.b) != (lane, *pair):
+        raise MatrixError(
+            f"{path}: explains {found.a!r}...{found.b!r} of lane {found.lane!r}; "
+            "move it to where it belongs"
+        )
+    flaw = next(_flaws(found), "")
+    if flaw:
+        raise MatrixError(f"{path}: contradicts itself ({flaw}); explain the pair again")
+    return found
+
+
+def _flaws(found: Explanation) -> Iterator[str]:
+    """What types alone do not rule out and no page could show."""
+    left = [found.residue, *(swap.remains for swap in found.swaps)]
+    known = {verdict.value for verdict in Verdict}
+    yield from (
+        f"no verdict {word[:40]!r}"
+        for words in left
+        for word in words.values()
+        if word not in known
+    )
+    for cause in found.causes:
+        place = cause.divergence
+        if place and place.kind == "operation" and place.number is None:
+            yield "an operation without its number"
+    swept = [cause.shapes for cause in found.causes if cause.shapes]
+    for shapes in (*swept, *found.sweeps):
+        for rows in (shapes.equal, *shapes.invariant):
+            if [len(row) for row in rows] != [len(shapes.lengths)] * len(shapes.batches):
+                yield "a table of sizes with gaps"
 
 
 def _by_pair(

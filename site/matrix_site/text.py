@@ -51,6 +51,12 @@ def name(value: str) -> Markup:
     return breakable
 
 
+def script(value: str, limit: int) -> Markup:
+    """Text of several lines with its spaces, at most `limit` characters; what hides is shown."""
+    shown = "".join(c if c == "\n" else _visible(c) for c in value[:limit])
+    return escape(shown)
+
+
 def number(value: float | None) -> str:
     """A distance: `1.2e-07`, `57`, `0`; a dash where there is none."""
     if value is None:
