@@ -99,11 +99,12 @@ class Tracer:
             before = module.register_forward_pre_hook(
                 lambda _module, _arguments, path=path: self._modules.append(path)
             )
-            after = module.register_forward_hook(
-                lambda _module, _arguments, _output: self._modules.pop() and None
-            )
+            after = module.register_forward_hook(self._leave_module)
             watching.callback(before.remove)
             watching.callback(after.remove)
+
+    def _leave_module(self, *_: Any) -> None:
+        self._modules.pop()  # and nothing returned, which would go on as the output
 
     def _mode(self) -> Any:
         from torch.utils._python_dispatch import TorchDispatchMode  # noqa: PLC0415
