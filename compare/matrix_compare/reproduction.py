@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Iterator, Sequence
-from itertools import product
+from itertools import chain, product
 from math import isfinite, prod
 
 import numpy as np
@@ -55,11 +55,15 @@ def excerpts(call: Call, at: Sequence[int]) -> list[Variant]:
 def script(call: Call, variant: Variant, *, results: int, threads: int, values: ValueStore) -> str:
     """The lines that make a call as a variant says and print the release and a hash.
 
-    `results` is how many tensors the call gives. Empty if what must be written into it is too long.
+    `results` is how many tensors the call gives. Empty if what must be written into it is too long,
+    or if a tensor is in a list or named.
 
     Raises:
         MatrixError: a value is not in the store.
     """
+    lists = (argument.items for argument in call.args if isinstance(argument, Items))
+    if any(isinstance(argument, Tensor) for argument in chain(*lists, call.kwargs.values())):
+        return ""
     tensors: dict[str, str] = {}
     embedded = 0
     texts = []
