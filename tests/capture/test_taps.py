@@ -10,6 +10,7 @@ import pytest
 
 from matrix_capture import taps
 from matrix_capture.catalogue import BY_NAME, DEPTHS, SCOPES, Depth, expected
+from matrix_capture.digest import content_hash, snapshot
 from matrix_capture.errors import MatrixError
 from matrix_capture.recorder import Recorder
 from matrix_capture.taps import Observation, Tap, tapped
@@ -151,6 +152,68 @@ def test_an_exception_in_the_body_restores_everything(
     with pytest.raises(KeyboardInterrupt), tapped(Recorder()):
         raise KeyboardInterrupt
     assert fake.__dict__["function"] is function
+
+
+# What a tap hands on.
+
+
+def handing(target: str, arguments: Any = None, result: Any = None) -> Tap:
+    def observe(recorder: Recorder, *_: Any, **__: Any) -> Observation:
+        yield arguments
+        return result
+
+    return Tap(target=target, artifacts=("D",), observe=observe)
+
+
+def test_what_a_tap_yields_goes_on_in_place_of_all_arguments(
+    fake: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values, codec = [2], fake.Codec()
+    install(monkeypatch, handing(TARGETS["method"], (codec, values)))
+    with tapped(Recorder()):
+        # The keyword would make the original fail.
+        assert fake.Codec().compress([1], fail=True) is values
+    assert fake.Codec().compress([1]) == [1]
+
+
+def test_what_a_tap_returns_goes_on_in_place_of_the_result(
+    fake: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values: list[int] = []  # which is no nothing
+    install(monkeypatch, handing(TARGETS["function"], result=values))
+    with tapped(Recorder()):
+        assert fake.function([1]) is values
+    assert fake.function([1]) == [1]
+
+
+def test_what_two_taps_hand_on_goes_through_both(
+    fake: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = TARGETS["function"]
+    install(monkeypatch, handing(target, ([2],)), handing(target, result=[3]), see(target))
+    recorder = Recorder()
+    with tapped(recorder):
+        assert fake.function([1]) == [3]
+    # The last that was installed is the first to see; what goes in is not yet another.
+    before, after = recorder.table()["digest"].to_pylist()
+    assert before == content_hash(snapshot([1]))
+    assert after == content_hash(snapshot([3]))
+
+
+@pytest.mark.parametrize("when", ["before the call", "after it"])
+def test_a_tap_that_fails_hands_nothing_on(
+    when: str, fake: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def observe(recorder: Recorder, *_: Any, **__: Any) -> Observation:
+        if when == "after it":
+            yield
+        raise RuntimeError("planted")
+
+    install(monkeypatch, Tap(target=TARGETS["function"], artifacts=("D",), observe=observe))
+    recorder, values = Recorder(), [1]
+    with tapped(recorder):
+        assert fake.function(values) is values
+    assert "D" in recorder.missing
 
 
 # Failures: of the original, of the tap, of finding the target.
