@@ -262,7 +262,7 @@ def _grids(found: Explanation, shapes: Shapes) -> tuple[Grid, ...]:
     """Where a and b agree, and for either the batches that matter, if there is one."""
     agree = _grid(shapes, shapes.equal, f"{found.a} and {found.b} agree", "equal", "differs")
     apart = (
-        _grid(shapes, rows, f"{release}: a row is what it is in the largest batch", "is", "is not")
+        _grid(shapes, rows, f"{release}: rows are as in the largest batch", "as there", "other")
         for release, rows in zip((found.a, found.b), shapes.invariant, strict=True)
         if any(cell is False for row in rows for cell in row)
     )

@@ -22,6 +22,7 @@ PAIRS = [
     ("unstable", "unstable-page"),
     ("unknown", "unknown-page"),
     ("failed", "failed-page"),
+    ("proof", "proof-page"),
     ("text", "close-page"),
     ("soft", "close-page"),
 ]
