@@ -81,7 +81,7 @@ class Explaining:
             sweeps=tuple(filter(None, sweeps)),
         )
 
-    def _origins(self) -> tuple[list[Origin], dict[str, str]]:
+    def _origins(self) -> tuple[list[Origin], dict[str, Verdict]]:
         """Every origin, those behind others too, and what no swap explains.
 
         What is made from an origin differs in any case; whether something starts there as well

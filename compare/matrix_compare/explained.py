@@ -23,7 +23,7 @@ def conclusion(found: Explanation) -> str:
 
 def swap_line(swap: Swap) -> str:
     """One swap: what went where, and what came of it."""
-    left = ", ".join(f"{name} {verdict}" for name, verdict in swap.remains.items())
+    left = _and([f"{name} {verdict}" for name, verdict in swap.remains.items()])
     outcome = f"still {left}" if left else "everything downstream is identical"
     return f"{_and(swap.injected)} of {swap.source} in {swap.target}: {outcome}"
 
@@ -78,7 +78,7 @@ def _divergence(cause: Cause) -> str:
             f"gives something else (operation {found.number[0]} and {found.number[1]} of {aligned})"
         )
     if found.kind == "replaced":
-        a, b = (", ".join(names) or "nothing" for names in found.replaced)
+        a, b = (_and(names) or "nothing" for names in found.replaced)
         return f"other operations stand in between: {a} became {b} ({aligned})"
     if found.kind == "outside":
         return f"a tensor changed before {found.op}{within}, by no operation of torch ({aligned})"
@@ -125,5 +125,14 @@ def _shapes(found: Explanation, shapes: Shapes) -> Iterator[str]:
             )
 
 
+_MOST = 5
+
+
 def _and(names: Sequence[str]) -> str:
-    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
+    """The first names and how many more there are."""
+    shown = (
+        list(names)
+        if len(names) <= _MOST
+        else [*names[: _MOST - 1], f"{len(names) - _MOST + 1} more"]
+    )
+    return " and ".join(filter(None, (", ".join(shown[:-1]), *shown[-1:])))

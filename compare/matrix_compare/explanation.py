@@ -10,6 +10,7 @@ from typing import Literal
 import msgspec
 
 from matrix_capture.errors import MatrixError
+from matrix_compare.schema import Verdict
 
 SCHEMA_VERSION = 1
 
@@ -26,7 +27,7 @@ class Swap(msgspec.Struct, frozen=True, kw_only=True):
     source: str
     target: str
     injected: tuple[str, ...]
-    remains: dict[str, str]
+    remains: dict[str, Verdict]
     identical: int
 
     @property
@@ -58,6 +59,10 @@ class Divergence(msgspec.Struct, frozen=True, kw_only=True):
     operands: tuple[str, ...] = ()
     replaced: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
     faithful: bool = True
+
+    def __post_init__(self) -> None:
+        if self.kind == "operation" and self.number is None:
+            raise ValueError("an operation without its number")
 
 
 class Reference(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,6 +123,11 @@ class Shapes(msgspec.Struct, frozen=True, kw_only=True):
     equal: tuple[tuple[bool | None, ...], ...]
     invariant: tuple[tuple[tuple[bool | None, ...], ...], tuple[tuple[bool | None, ...], ...]]
 
+    def __post_init__(self) -> None:
+        for rows in (self.equal, *self.invariant):
+            if [len(row) for row in rows] != [len(self.lengths)] * len(self.batches):
+                raise ValueError("a table of sizes with gaps")
+
 
 class Cause(msgspec.Struct, frozen=True, kw_only=True):
     """One origin of what differs: where it is, what was swapped for it, and what was found there.
@@ -160,7 +170,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     builds: tuple[str, str]
     swaps: tuple[Swap, ...]
     causes: tuple[Cause, ...]
-    residue: dict[str, str]
+    residue: dict[str, Verdict]
     sweeps: tuple[Shapes, ...] = ()
 
 

@@ -48,21 +48,20 @@ def stand_in(artifact: str, scopes: Scopes, source: Capture, store: ValueStore) 
     return ()
 
 
-def remains(rows: Rows, injected: Iterable[str]) -> dict[str, str]:
+def remains(rows: Rows, injected: Iterable[str]) -> dict[str, Verdict]:
     """What still differs and should not, with the worst verdict of each artifact.
 
     What comes before the swap differs as it did; what is unstable proves nothing.
     """
     names = {label.partition(":")[0] for label in injected}
     upstream = ancestors(names) - descendants(names) - names
-    found: dict[str, str] = {}
+    found: dict[str, Verdict] = {}
     for row in rows:
-        quiet = row["verdict"] in (Verdict.IDENTICAL, Verdict.UNSTABLE)
+        verdict = Verdict(row["verdict"])
+        quiet = verdict in (Verdict.IDENTICAL, Verdict.UNSTABLE)
         if not quiet and row["kind"] != "probe" and row["artifact"] not in upstream:
-            known = found.get(row["artifact"])
-            worse = known is None or _RANK[row["verdict"]] > _RANK[known]
-            if worse:
-                found[row["artifact"]] = row["verdict"]
+            known = found.get(row["artifact"], verdict)
+            found[row["artifact"]] = max(known, verdict, key=_WORST.index)
     return found
 
 
@@ -88,20 +87,15 @@ def descendants(names: Collection[str]) -> set[str]:
     return found
 
 
-_RANK = {
-    verdict.value: rank
-    for rank, verdict in enumerate(
-        (
-            Verdict.REORDERED,
-            Verdict.CLOSE,
-            Verdict.DIFFERS,
-            Verdict.MISSING,
-            Verdict.NOT_COMPARABLE,
-            Verdict.NOT_RUN,
-            Verdict.FAILED,
-        )
-    )
-}
+_WORST = (
+    Verdict.REORDERED,
+    Verdict.CLOSE,
+    Verdict.DIFFERS,
+    Verdict.MISSING,
+    Verdict.NOT_COMPARABLE,
+    Verdict.NOT_RUN,
+    Verdict.FAILED,
+)
 
 
 def _digests(source: Capture, artifact: str) -> dict[tuple[str, int], bytes]:

@@ -179,7 +179,7 @@ def _swap(swap: Swap) -> SwapLine:
     )
 
 
-def _left(remains: Mapping[str, str]) -> tuple[Left, ...]:
+def _left(remains: Mapping[str, Verdict]) -> tuple[Left, ...]:
     """What remains, the worst verdict first."""
     names = {verdict: [n for n, word in remains.items() if word == verdict] for verdict in SEVERITY}
     return tuple(

@@ -140,7 +140,7 @@ def pair_view(lane: LaneData, pair: Pair, profiles: tuple[str, ...]) -> PairView
         counts=summary.tally,
         moved=_moved(environment),
         why=explanation_view(explanation, (a, b)) if explanation else None,
-        explain=_command("explain", lane, pair, records) if explanation or summary.starts else "",
+        explain=_explain(lane, pair, records) if explanation or summary.starts else "",
         controls=_controls(pair, records, summary.tally),
         unstable=tuple(_unstable(pair, records)),
         profiles=profiles,
@@ -427,6 +427,13 @@ def _failures(lane: LaneData, pair: Pair) -> tuple[str, ...]:
 def _missing(records: tuple[Record | None, ...]) -> tuple[Fact, ...]:
     facts = _facts("", *(record.missing if record else {} for record in records))
     return (*facts.differing, *facts.same)
+
+
+def _explain(lane: LaneData, pair: Pair, records: tuple[Record | None, ...]) -> str:
+    """What explains this pair; nothing does where values were injected."""
+    if any(record and "inject" in record.options for record in records):
+        return ""
+    return _command("explain", lane, pair, records)
 
 
 def _command(session: str, lane: LaneData, pair: Pair, records: tuple[Record | None, ...]) -> str:

@@ -1,7 +1,7 @@
 """What a data folder holds about the lanes to show; no other module reads the data."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -197,31 +197,7 @@ def _read_explained(path: Path, lane: str, pair: Pair) -> Explanation:
             f"{path}: explains {found.a!r}...{found.b!r} of lane {found.lane!r}; "
             "move it to where it belongs"
         )
-    flaw = next(_flaws(found), "")
-    if flaw:
-        raise MatrixError(f"{path}: contradicts itself ({flaw}); explain the pair again")
     return found
-
-
-def _flaws(found: Explanation) -> Iterator[str]:
-    """What types alone do not rule out and no page could show."""
-    left = [found.residue, *(swap.remains for swap in found.swaps)]
-    known = {verdict.value for verdict in Verdict}
-    yield from (
-        f"no verdict {word[:40]!r}"
-        for words in left
-        for word in words.values()
-        if word not in known
-    )
-    for cause in found.causes:
-        place = cause.divergence
-        if place and place.kind == "operation" and place.number is None:
-            yield "an operation without its number"
-    swept = [cause.shapes for cause in found.causes if cause.shapes]
-    for shapes in (*swept, *found.sweeps):
-        for rows in (shapes.equal, *shapes.invariant):
-            if [len(row) for row in rows] != [len(shapes.lengths)] * len(shapes.batches):
-                yield "a table of sizes with gaps"
 
 
 def _by_pair(

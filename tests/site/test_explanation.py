@@ -96,7 +96,11 @@ EXPLANATION = Explanation(
             source=PAIR[0],
             target=PAIR[1],
             injected=("normalized:0", "normalized:2"),
-            remains={"embs": "close", "codes": "differs", "centroids": "close"},
+            remains={
+                "embs": Verdict.CLOSE,
+                "codes": Verdict.DIFFERS,
+                "centroids": Verdict.CLOSE,
+            },
             identical=174,
         ),
         Swap(
@@ -118,6 +122,15 @@ def _changed(**changes: Any) -> Explanation:
 
 def _cause(**changes: Any) -> Cause:
     return msgspec.structs.replace(CAUSE, **changes)
+
+
+def _broken(*keys: str | int, to: Any) -> bytes:
+    """The file with one thing in it that it cannot hold."""
+    whole = inner = msgspec.json.decode(msgspec.json.encode(EXPLANATION))
+    for key in keys[:-1]:
+        inner = inner[key]
+    inner[keys[-1]] = to
+    return msgspec.json.encode(whole)
 
 
 def _view(**changes: Any) -> ExplanationView:
@@ -330,25 +343,18 @@ def test_an_explanation_of_other_builds_says_so() -> None:
         (msgspec.json.encode(_changed(a="2.7.0")), "belongs"),
         (msgspec.json.encode(_changed(b=PAIR[0], a=PAIR[1])), "belongs"),
         (msgspec.json.encode(_changed(command="x" * 2**20)), "more than 1,048,576 bytes"),
-        (msgspec.json.encode(_changed(residue={"ivf": "fine"})), "no verdict 'fine'"),
+        (_broken("residue", "ivf", to="fine"), "fine"),
         (
-            msgspec.json.encode(
-                _changed(
-                    causes=(_cause(divergence=msgspec.structs.replace(DIVERGENCE, number=None)),)
-                )
-            ),
+            _broken("causes", 0, "divergence", "number", to=None),
             "an operation without its number",
         ),
         *(
-            (
-                msgspec.json.encode(_changed(sweeps=(msgspec.structs.replace(SHAPES, **gap),))),
-                "gaps",
-            )
-            for gap in (
-                {"equal": ((True,), (True, True, True))},
-                {"equal": ()},
-                {"batches": (1, 2, 3)},
-                {"invariant": (((True, True, True),) * 2, ())},
+            (_broken("causes", 0, "shapes", name, to=value), "gaps")
+            for name, value in (
+                ("equal", [[True], [True, True, True]]),
+                ("equal", []),
+                ("batches", [1, 2, 3]),
+                ("invariant", [[[True] * 3] * 2, []]),
             )
         ),
     ],
@@ -414,11 +420,15 @@ def _planted(text: str) -> Explanation:
         builds=(text, text),
         swaps=(
             Swap(
-                source=text, target=text, injected=(text,), remains={text: "failed"}, identical=-1
+                source=text,
+                target=text,
+                injected=(text,),
+                remains={text: Verdict.FAILED},
+                identical=-1,
             ),
         ),
         causes=(cause, msgspec.structs.replace(cause, divergence=replaced)),
-        residue={text: "differs"},
+        residue={text: Verdict.DIFFERS},
         sweeps=(shapes,),
     )
 
