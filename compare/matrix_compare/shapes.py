@@ -24,11 +24,11 @@ INTERMEDIATE = Call(
 
 def variants(call: Call) -> list[Variant]:
     """The call for every batch size and length, lengths first; none if it has no rows."""
-    axes, rows_apart = _axes(call)
+    axes = _axes(call)
     return [
         Variant(
             sizes=_sizes(batch, length, axes),
-            whole=_sizes(BATCHES[-1], length, axes) if rows_apart else (),
+            whole=_sizes(BATCHES[-1], length, axes),
             seed=_SEED,
         )
         for length in LENGTHS
@@ -67,16 +67,15 @@ def _cell(one: Outcome, other: Outcome) -> tuple[bool | None, bool | None, bool 
     return one.outputs == other.outputs, one.leading, other.leading
 
 
-def _axes(call: Call) -> tuple[int, bool]:
-    """How many leading axes stand for batch and length, and whether rows are apart from others.
+def _axes(call: Call) -> int:
+    """How many leading axes stand for batch and length: two, or one that is both, or none.
 
-    Two, or one that is both, or none. What has one axis only, as a sort, is not made of rows.
+    What has one axis only, as a sort, is not made of rows.
     """
-    rows = [a for n in with_rows(call) if isinstance(a := call.args[n], Tensor)]
-    shortest = min((len(a.shape) for a in rows), default=0)
     if call.op == "aten.bmm.default":
-        return 1, True
-    return min(2, max(shortest - 1, min(shortest, 1))), shortest > 1
+        return 1
+    rows = [a for n in with_rows(call) if isinstance(a := call.args[n], Tensor)]
+    return max(0, min(2, min((len(a.shape) for a in rows), default=0) - 1))
 
 
 def _sizes(batch: int, length: int, axes: int) -> tuple[int, ...]:
