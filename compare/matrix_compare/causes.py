@@ -46,7 +46,7 @@ class Explaining:
         self._tell = tell
         self._store = a.store()
         self._swaps: list[Swap] = []
-        self._told: dict[str, Operation] = {}
+        self._shown: list[str] = []  # operations that a script was looked for
         tell(f"the captures of {a.torch} and {b.torch}, made now where none serves")
         self._first, self._second = a.baseline(), b.baseline()
 
@@ -194,11 +194,11 @@ class Explaining:
             "reference": operation.reference(),
             "controls": operation.controls(),
         }
-        if divergence.op in self._told:
+        if divergence.op in self._shown:
             return facts
-        self._told[divergence.op] = operation
+        self._shown.append(divergence.op)
         self._tell("  looking for the smallest input that shows it")
-        number = "" if len(self._told) == 1 else f"_{len(self._told)}"
+        number = "" if len(self._shown) == 1 else f"_{len(self._shown)}"
         name = f"repro_{self._a.torch}_{self._b.torch}{number}.py"
         facts["reproduction"] = operation.reproduction(name)
         self._tell("  every batch size and length")
