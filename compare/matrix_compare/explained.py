@@ -8,9 +8,9 @@ from matrix_compare.schema import spans
 
 def conclusion(found: Explanation) -> str:
     """The whole in one sentence."""
-    if not found.causes:
+    if not found.causes and not found.residue:
         return f"nothing differs between torch {found.a} and {found.b}: there is nothing to explain"
-    what = _and([_place(cause) for cause in found.causes])
+    what = _and([_place(cause) for cause in found.causes]) or "a place that was not found"
     proof = next((swap for swap in found.swaps if swap.source == found.a and swap.sufficient), None)
     if proof is None:
         left = _and(list(found.residue)) or "what no swap reaches"

@@ -93,6 +93,14 @@ def test_nothing_to_explain() -> None:
     assert "nothing differs" in conclusion(explanation(causes=(), swaps=()))
 
 
+def test_what_differs_without_an_origin_is_not_nothing() -> None:
+    # As where an artifact is missing on one side: what is made from it has no parent to compare.
+    found = explanation(causes=(), swaps=(), residue={"D": Verdict.CLOSE})
+    assert conclusion(found) == (
+        "torch 2.8.0 parts from 2.7.1 at a place that was not found; not explained: D"
+    )
+
+
 def test_a_swap_that_is_not_enough_says_what_is_left() -> None:
     names = [f"a{n}" for n in range(7)]
     swap = msgspec.structs.replace(PROOF, remains=dict.fromkeys(names, Verdict.CLOSE))
