@@ -223,3 +223,28 @@ def test_one_operation_in_two_places(plant: Plant) -> None:
 @pytest.mark.slow
 def test_another_order_of_what_is_equal(plant: Plant) -> None:
     check(explained(plant({"sort": {"longer": 1000}})), SORTED)
+
+
+@pytest.mark.slow
+def test_other_operations_for_one(plant: Plant) -> None:
+    found = explained(plant({"other_norm": {}}))
+    assert found.residue == {}
+    assert [cause.artifact for cause in found.causes] == ["normalized", "postnorm_centroids"]
+    for cause in found.causes:
+        divergence = cause.divergence
+        assert divergence is not None
+        assert (divergence.kind, divergence.faithful) == ("replaced", True)
+        others = ("aten.mul.Tensor", "aten.sum.dim_IntList", "aten.sqrt.default")
+        assert divergence.replaced == ((NORM,), others)
+        assert cause.reproduction is None
+
+
+@pytest.mark.slow
+def test_what_torch_has_no_part_in(plant: Plant) -> None:
+    found = explained(plant({"clustering": {}}))
+    (cause,) = found.causes
+    assert (cause.artifact, cause.injected) == ("prenorm_centroids", ("prenorm_centroids",))
+    assert cause.divergence is not None
+    assert (cause.divergence.kind, cause.divergence.faithful) == ("outside", True)
+    assert cause.reproduction is None
+    assert found.residue == {}

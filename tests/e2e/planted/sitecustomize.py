@@ -1,9 +1,9 @@
 """Makes another release of the torch of an environment: the same one, with known faults.
 
 Python imports this when it starts, if the folder is on PYTHONPATH. `PLANTED` says in JSON which
-release torch is to call itself and what each fault needs to know. A fault is a kernel in the place
-of another, below everything that watches: it calls the other one through an overload that was left
-as it was, and changes the bits of what that gives.
+release torch is to call itself and what each fault needs to know. Most faults are a kernel in the
+place of another, below everything that watches: it calls the other one through an overload that was
+left as it was, and changes the bits of what that gives.
 """
 
 import json
@@ -72,8 +72,31 @@ def bucketize(torch: Any, library: Any) -> None:
     library.impl("bucketize.Tensor", kernel, "CPU")
 
 
+def other_norm(torch: Any, _library: Any) -> None:
+    """Norms are made of other operations."""
+
+    def norm(x: Any, _p: Any, dim: Any, keepdim: bool = False) -> Any:
+        return (x * x).sum(dim, keepdim).sqrt()
+
+    torch.Tensor.norm = norm
+
+
+def clustering(_torch: Any, _library: Any) -> None:
+    """What faiss finds is changed by no operation of torch."""
+    import faiss
+
+    train = faiss.Kmeans.train
+
+    def kernel(kmeans: Any, *given: Any, **named: Any) -> Any:
+        found = train(kmeans, *given, **named)
+        kmeans.centroids.view("i4")[0, 0] ^= 1 << 10
+        return found
+
+    faiss.Kmeans.train = kernel
+
+
 _FAULTS: dict[str, Callable[..., None]] = {
-    fault.__name__: fault for fault in (norm, sort, addmm, bucketize)
+    fault.__name__: fault for fault in (norm, sort, addmm, bucketize, other_norm, clustering)
 }
 
 
