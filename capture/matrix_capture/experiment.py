@@ -65,6 +65,7 @@ _ROWS = {
     "aten.mm.default": (0,),
     "aten.linear.default": (0,),
     "aten.bmm.default": (0, 1),
+    "aten.embedding.default": (1,),
 }
 """Which arguments have the rows of the result, where their shapes do not tell it."""
 

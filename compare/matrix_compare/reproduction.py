@@ -22,7 +22,7 @@ from matrix_capture.experiment import (
 from matrix_capture.values import ValueStore
 
 MOST_LINES = 10
-_MOST_BYTES = 4096  # of tensors in a script: a line that still can be copied
+_MOST_BYTES = 2**14  # of tensors in a script: lines that still can be copied
 _SEEDS = 16
 _MANY = 2**17  # elements of an operand, from which on few seeds are tried
 _FEW_SEEDS = 3

@@ -12,9 +12,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from matrix_capture import runner
+from matrix_capture.call import Tensor
 from matrix_capture.extensions import extensions_folder
 from matrix_capture.optrace import Site
 from matrix_capture.settings import read_settings
@@ -31,6 +33,7 @@ SOUND, FAULTY = "2.8.0", "2.9.0"
 PASSAGES = 96  # three batches a pass
 LAYERS = 5
 LAST = 2  # batch
+ROW = 5  # token of its first passage
 LAYER = "encoder.layer.3.intermediate.dense"
 
 NORM = "aten.linalg_vector_norm.default"
@@ -195,16 +198,24 @@ def test_without_a_fault_there_is_nothing_to_explain(
 
 
 def test_one_layer_in_one_batch(plant: Plant, sound: Side) -> None:
-    trace, _ = sound.trace(Site(artifact="batches", scope="sample", occurrence=LAST), (), "")
-    (product,) = (op for op in trace.ops if op.name == ADDMM and op.module.endswith(LAYER))
-    _, given, _ = product.inputs
-    found = explained(plant({"addmm": {"given": given.digest}}))
+    site = Site(artifact="batches", scope="sample", occurrence=LAST)
+    trace, _ = sound.trace(site, (), "")
+    (number,) = (
+        number
+        for number, op in enumerate(trace.ops)
+        if op.name == ADDMM and op.module.endswith(LAYER)
+    )
+    kept, _ = sound.trace(msgspec.structs.replace(site, keep=number), (), "")
+    assert kept.kept is not None
+    given = kept.kept.args[1]
+    assert isinstance(given, Tensor)
+    rows = sound.store().get(bytes.fromhex(given.digest)).data.reshape(given.shape)
+    found = explained(plant({"addmm": {"row": rows[ROW].tolist()}}))
     wanted = Expected(
         artifact="layers",
         op=ADDMM,
         scopes={"sample": (LAST,), "chunk.0": (LAST,)},
         injected=(f"normalized:{LAST}",),
-        script=False,  # as no other numbers will do
     )
     (divergence,) = check(found, wanted)
     assert divergence.module.endswith(LAYER)

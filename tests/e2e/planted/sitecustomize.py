@@ -46,15 +46,15 @@ def sort(torch: Any, library: Any, longer: int) -> None:
     library.impl("sort.stable", kernel, "CPU")
 
 
-def addmm(torch: Any, library: Any, given: str) -> None:
-    """One product adds wrongly, known by the content hash of what is multiplied."""
-    from matrix_capture.digest import content_hash, snapshot
+def addmm(torch: Any, library: Any, row: list[float]) -> None:
+    """One row of one product is wrong, known by what is multiplied there."""
+    known = np.array(row, np.float32)
 
     def kernel(bias: Any, a: Any, b: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
         out = torch.empty(0, dtype=a.dtype)
         torch.ops.aten.addmm.out(bias, a, b, beta=beta, alpha=alpha, out=out)
-        if content_hash(snapshot(a)).hex() == given:
-            _bits(out)[:, 0] += 1
+        if a.shape[1] == known.size:
+            _bits(out)[(a.numpy() == known).all(axis=1), 0] += 1
         return out
 
     library.impl("addmm", kernel, "CPU")
