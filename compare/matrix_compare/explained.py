@@ -68,14 +68,15 @@ def _divergence(cause: Cause) -> str:
     found = cause.divergence
     assert found is not None
     within = f" in {found.module}" if found.module else ""
-    aligned = f"{found.ops[0]} and {found.ops[1]} operations, aligned by {found.matched}"
+    aligned = f"{found.ops[0]} and {found.ops[1]} operations, aligned {_ALIGNED[found.matched]}"
     if any(found.unmatched):
         aligned += f", {found.unmatched[0]} and {found.unmatched[1]} without a partner"
     if found.kind == "operation":
         assert found.number is not None
         return (
-            f"{found.op}{within} takes {', '.join(found.operands)} {found.arguments} alike and "
-            f"gives something else (operation {found.number[0]} and {found.number[1]} of {aligned})"
+            f"{found.op}{within} takes {', '.join(found.operands)}, as {found.arguments}, alike "
+            "and gives something else "
+            f"(operation {found.number[0]} and {found.number[1]} of {aligned})"
         )
     if found.kind == "replaced":
         a, b = (_and(names) or "nothing" for names in found.replaced)
@@ -125,6 +126,11 @@ def _shapes(found: Explanation, shapes: Shapes) -> Iterator[str]:
             )
 
 
+_ALIGNED = {
+    "exact": "each in its place",
+    "without numbers": "each in its place but for numbers in names",
+    "edit distance": "by what they have in common",
+}
 _MOST = 5
 
 

@@ -90,7 +90,7 @@ def script(call: Call, variant: Variant, *, results: int, threads: int, values: 
         *([f"torch.manual_seed({variant.seed})"] if variant.seed is not None else []),
         *(f"{name} = {text}" for name, text in tensors.items()),
         f"y = torch.ops.{call.op}({', '.join(texts)})",
-        f"data = b''.join(t.cpu().flatten().view(torch.uint8).numpy().tobytes() for t in {each})",
+        f'data = b"".join(t.cpu().flatten().view(torch.uint8).numpy().tobytes() for t in {each})',
         "print(torch.__version__, hashlib.sha256(data).hexdigest()[:16])",
     ]
     if embedded > _MOST_BYTES or len(lines) > MOST_LINES:

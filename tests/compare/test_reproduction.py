@@ -67,7 +67,7 @@ def test_a_script_of_random_numbers(store: ValueStore) -> None:
         "torch.manual_seed(7)",
         "a = torch.empty((1, 4, 96)).uniform_(-1, 1)",
         "y = torch.ops.aten.linalg_vector_norm.default(a, 2, [2], True)",
-        "data = b''.join(t.cpu().flatten().view(torch.uint8).numpy().tobytes() for t in [y])",
+        'data = b"".join(t.cpu().flatten().view(torch.uint8).numpy().tobytes() for t in [y])',
         "print(torch.__version__, hashlib.sha256(data).hexdigest()[:16])",
     ]
 
