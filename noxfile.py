@@ -205,10 +205,10 @@ def compare(session: nox.Session) -> None:
 
 @nox.session(python="3.11", default=False)
 def explain(session: nox.Session) -> None:
-    """Find out why release B differs from A, prove it, and write a script that shows it."""
+    """Find out why two releases differ, prove it, and write a script that shows it."""
     parser = _parser(session)
-    parser.add_argument("a", metavar="A", help="the older release")
-    parser.add_argument("b", metavar="B", help="the newer release")
+    parser.add_argument("a", metavar="A", help="a release")
+    parser.add_argument("b", metavar="B", help="another release")
     parser.add_argument("--inputs", type=Path, metavar="DIR", help="a copy of what the hub has")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the explanation there too")
     parser.add_argument(
@@ -292,6 +292,8 @@ def site(session: nox.Session) -> None:
     parser = _parser(session)
     _site_options(parser)
     options = _parse(session, parser)
+    if options.data != DATA and not options.data.is_dir():
+        _refuse(f"no folder {options.data}; --data names one with captures")
     _install(session, "-e", ".[site]")
     lane = _recorded_lane(options)
     quick = "+" in lane  # shown only when asked for, and never in place of the baseline

@@ -12,6 +12,7 @@ from typing import Any
 import blake3
 import msgspec
 
+from matrix_capture.catalogue import BY_NAME
 from matrix_capture.digest import Snapshot
 from matrix_capture.errors import MatrixError
 from matrix_capture.schema import Capture
@@ -60,10 +61,13 @@ def read_injection(text: str) -> Injection:
     """
     found = re.fullmatch(r"(\w+)(?::([0-9]{1,9}))?=([0-9]+\.[0-9]+\.[0-9]+)", text, re.ASCII)
     if not found:
-        raise MatrixError(f"--inject {text!r} is no artifact[:occurrence]=release")
+        raise MatrixError(
+            f"--inject {text!r} is no artifact[:occurrence]=release, such as batches:2=2.7.1"
+        )
     artifact, occurrence, source = found.groups()
     if artifact not in INJECTABLE:
-        raise MatrixError(f"{artifact!r} cannot be swapped; {', '.join(INJECTABLE)} can")
+        what = "no tap hands it on" if artifact in BY_NAME else "no such artifact"
+        raise MatrixError(f"{artifact!r} cannot be swapped ({what}); {', '.join(INJECTABLE)} can")
     number = None if occurrence is None else int(occurrence)
     return Injection(artifact=artifact, source=source, occurrence=number)
 

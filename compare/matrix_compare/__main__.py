@@ -16,9 +16,12 @@ from matrix_capture.values import ValueStore
 from matrix_compare.captures import load_captures
 from matrix_compare.cascade import DISCRETE, cascade
 from matrix_compare.drift import bands, drifts, told
+from matrix_compare.explained import conclusion
+from matrix_compare.explanation import explanation_path, read_explanation
 from matrix_compare.gauge import Gauge
 from matrix_compare.junit import junit
 from matrix_compare.markdown import markdown
+from matrix_compare.origin import DIFFERING
 from matrix_compare.pairs import Verdicts, compare
 from matrix_compare.report import NEEDED, Report, build, json_of, plain, sentence
 from matrix_compare.schema import Verdict, write_verdicts
@@ -62,7 +65,7 @@ def _run(options: argparse.Namespace) -> None:
                 reports.append(_report(a, b, verdicts, settings, store))
     if wanted:
         for report in reports:
-            print_report(console, report)
+            _print(console, report, options)
     else:
         for pair in pairwise(names):
             _say(console, sentence(*pair, verdicts.of(*pair, NEEDED)))
@@ -116,6 +119,21 @@ def _report(
     if any(row["artifact"] in DISCRETE and row["verdict"] in _MOVED for row in rows):
         flipped = cascade(a, b, store)
     return build(a, b, rows, settings, flipped)
+
+
+def _print(console: Console, report: Report, options: argparse.Namespace) -> None:
+    """Print a report, and what explains it or would."""
+    print_report(console, report)
+    path = explanation_path(options.data, options.lane, report.a, report.b)
+    differs = any(line.verdict in DIFFERING for line in report.lines)
+    if path.exists():
+        try:
+            _say(console, f"why: {conclusion(read_explanation(path))}")
+        except MatrixError as error:
+            _complain(str(error))
+    elif differs and "+" not in options.lane:  # a quick run has options that are not known here
+        pair = f"{report.a} {report.b} --lane {options.lane}"
+        _say(console, f"why: nox -s explain -- {pair} finds out")
 
 
 def _write(path: Path, content: bytes) -> None:

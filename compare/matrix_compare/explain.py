@@ -39,10 +39,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> None:
     settings = read_settings()
+    sides = zip(map(settings.release, (options.a, options.b)), options.python, strict=True)
+    # The older one is a, as on the pages.
+    (first, python_a), (second, python_b) = sorted(
+        sides, key=lambda side: settings.releases.index(side[0])
+    )
+    if first == second:
+        raise MatrixError(f"one release makes no pair; name another beside {first}")
     request = runner.Request(
         settings=settings,
         lane=options.lane,
-        torch=settings.release(options.a),
+        torch=first,
         data=options.data,
         cache=options.cache,
         passages=options.passages,
@@ -50,10 +57,8 @@ def _run(options: argparse.Namespace) -> None:
         copy=options.inputs,
         revision=read_revision(options.colbert) if options.colbert is not None else None,
     )
-    a = Side(request=request, python=options.python[0])
-    b = Side(request=replace(request, torch=settings.release(options.b)), python=options.python[1])
-    if a.torch == b.torch:
-        raise MatrixError(f"one release makes no pair; name another beside {a.torch}")
+    a = Side(request=request, python=python_a)
+    b = Side(request=replace(request, torch=second), python=python_b)
     if options.json:
         options.json.touch()  # sooner than after ten minutes
     console = Console(highlight=False)
@@ -108,11 +113,11 @@ def _print(console: Console, found: Explanation) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m matrix_compare.explain",
-        description="Explain why release B differs from A: swap artifacts between the two, find "
+        description="Explain why two releases differ: swap artifacts between the two, find "
         "the operation that sets them apart, and write a script that shows it.",
     )
-    parser.add_argument("a", metavar="A", help="the older release")
-    parser.add_argument("b", metavar="B", help="the newer release")
+    parser.add_argument("a", metavar="A", help="a release")
+    parser.add_argument("b", metavar="B", help="another release")
     parser.add_argument(
         "--python",
         nargs=2,

@@ -68,7 +68,7 @@ def _divergence(cause: Cause) -> str:
     found = cause.divergence
     assert found is not None
     within = f" in {found.module}" if found.module else ""
-    aligned = f"{found.ops[0]} and {found.ops[1]} operations, aligned {_ALIGNED[found.matched]}"
+    aligned = f"{_both(found.ops)} operations, aligned {_ALIGNED[found.matched]}"
     if any(found.unmatched):
         aligned += f", {found.unmatched[0]} and {found.unmatched[1]} without a partner"
     if found.kind == "operation":
@@ -76,7 +76,7 @@ def _divergence(cause: Cause) -> str:
         return (
             f"{found.op}{within} takes {', '.join(found.operands)}, as {found.arguments}, alike "
             "and gives something else "
-            f"(operation {found.number[0]} and {found.number[1]} of {aligned})"
+            f"(number {_both(found.number)} of {aligned})"
         )
     if found.kind == "replaced":
         a, b = (_and(names) or "nothing" for names in found.replaced)
@@ -84,6 +84,11 @@ def _divergence(cause: Cause) -> str:
     if found.kind == "outside":
         return f"a tensor changed before {found.op}{within}, by no operation of torch ({aligned})"
     return f"no operation differs, so the cause lies outside torch ({aligned})"
+
+
+def _both(numbers: tuple[int, int]) -> str:
+    """A number for either side, once if it is the same."""
+    return f"{numbers[0]}" if numbers[0] == numbers[1] else f"{numbers[0]} and {numbers[1]}"
 
 
 def _reference(found: Explanation, reference: Reference) -> str:

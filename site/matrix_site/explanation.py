@@ -165,7 +165,8 @@ def _some(values: Sequence[T], most: int) -> Some[T]:
 def _made(found: Explanation) -> str:
     """When it was found out, and how long that took."""
     time = moment(found.started)
-    return f"{f'Found out on {day(time)}' if time else 'Found out'} in {duration(found.seconds)}."
+    when = f"Found out on {day(time)}" if time else "Found out"
+    return f"{when} in {duration(found.seconds)}, installing and capturing not counted."
 
 
 def _swap(swap: Swap) -> SwapLine:

@@ -57,8 +57,27 @@ def test_bad_input_is_one_line(
     assert not list(tmp_path.rglob("explanations"))
 
 
+def test_the_older_release_is_a_in_whatever_order_they_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, str]] = []
+
+    class Asked(Exception):  # noqa: N818 - it only ends the command
+        pass
+
+    def explaining(a: Side, b: Side, *_: object) -> None:
+        asked.extend((side.torch, side.python.name) for side in (a, b))
+        raise Asked
+
+    monkeypatch.setattr(explain, "Explaining", explaining)
+    shared = ["--lane", "cpu-pinned", "--data", str(tmp_path), "--cache", str(tmp_path)]
+    with pytest.raises(Asked):
+        explain.main(["2.8.0", "2.7.1", *shared, "--python", "new", "old"])
+    assert asked == [("2.7.1", "old"), ("2.8.0", "new")]
+
+
 def test_an_environment_without_the_release_is_told(
-    side: Side, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shared = ["--lane", "cpu-pinned", "--data", str(tmp_path), "--cache", str(tmp_path)]
     missing = str(tmp_path / "no-python")

@@ -3,13 +3,17 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import msgspec
 import numpy as np
 import pytest
 
 from matrix_compare import gauge
 from matrix_compare.__main__ import main
+from matrix_compare.explained import conclusion
+from matrix_compare.explanation import explanation_path
 from matrix_compare.schema import read_verdicts
 from tests.compare.conftest import LANE, ROOT, Maker, Put, pipeline_puts
+from tests.compare.test_explained import explanation
 
 EMBS = np.linspace(-1, 1, 12).astype(np.float16).reshape(3, 4)
 
@@ -56,6 +60,20 @@ def test_names_choose_what_is_shown_and_not_what_is_written(run: Any, tmp_path: 
     assert "Intermediate" in out
     assert "2.7.1" not in out
     assert len(read_verdicts(tmp_path, LANE)) == 3 * 8
+
+
+@pytest.mark.usefixtures("three")
+def test_a_pair_says_why_or_how_to_find_out(run: Any, tmp_path: Path) -> None:
+    how = f"why: nox -s explain -- 2.7.1 2.8.0 --lane {LANE} finds out"
+    assert how in run("2.7.1", "2.8.0")[1]
+    assert "why: " not in run("2.7.0", "2.7.1")[1]
+    path = explanation_path(tmp_path, LANE, "2.7.1", "2.8.0")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(msgspec.json.encode(explanation()))
+    assert f"why: {conclusion(explanation())}" in run("2.7.1", "2.8.0")[1]
+    path.write_text("{")
+    code, out, err = run("2.7.1", "2.8.0")
+    assert (code, "why: " in out, len(err.splitlines())) == (0, False, 1)
 
 
 @pytest.mark.usefixtures("three")

@@ -276,7 +276,7 @@ def test_the_page_shows_the_whole_in_words(lane: Path, settings: Settings) -> No
     assert "✓ agree moves stays" in text
     assert "2.7.1+cu121 1e38d19e 2.8.0+cu128 f430c952" in text
     assert f"{OP} on random inputs" in text
-    assert "Found out on 22 November 2025 in 5 min 24 s." in text
+    assert "Found out on 22 November 2025 in 5 min 24 s, installing" in text
     assert "import torch\nif True:\n    print(&#39;&lt;b&gt;&#39;, 1 &lt; 2)\n" in html
     assert html.count("<details class=") == 1
     assert "Not explained yet" not in text
