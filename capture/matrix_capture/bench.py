@@ -50,12 +50,13 @@ class Saver(Recorder):
         self._folder = folder
         self._saved = 0
 
-    def record(self, artifact: str, value: Any, part: str = "", key: Any = None) -> None:
-        """Save a value as it is now."""
+    def record(self, artifact: str, value: Any, part: str = "", key: Any = None) -> Any:
+        """Save a value as it is now, and go on with it."""
         import torch  # noqa: PLC0415 - only a pipeline has torch
 
         torch.save(value, self._folder / f"{self._saved}.pt")
         self._saved += 1
+        return value
 
 
 class _Clock:
