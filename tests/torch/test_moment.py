@@ -17,9 +17,10 @@ PASSAGES = 6
 class Late(Recorder):
     """The planted fault: it digests what a tensor holds when all is over."""
 
-    def record(self, artifact: str, value: Any, part: str = "", key: Any = None) -> None:
+    def record(self, artifact: str, value: Any, part: str = "", key: Any = None) -> Any:
         waiting = self.__dict__.setdefault("waiting", [])
         waiting.append((self.scope, artifact, value, part, key))
+        return value
 
     def table(self) -> Any:
         for scope, *arguments in self.__dict__.pop("waiting", []):
