@@ -123,10 +123,10 @@ def test_a_failing_watcher_is_noted_and_the_index_is_made(
     here: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Fussy(Recorder):
-        def record(self, artifact: str, value: Any, part: str = "", key: Any = None) -> None:
+        def record(self, artifact: str, value: Any, part: str = "", key: Any = None) -> Any:
             if artifact == "codes_sorted_values":
                 raise LookupError("planted")
-            super().record(artifact, value, part, key)
+            return super().record(artifact, value, part, key)
 
     recorder = Fussy()
     index = here._index(here.job.collection, "fussy", recorder)
