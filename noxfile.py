@@ -343,7 +343,7 @@ def e2e(session: nox.Session) -> None:
 @nox.session(python="3.11", default=False)
 def bench(session: nox.Session) -> None:
     """Measure what a capture and a comparison cost, against doing without and by hand."""
-    parser = argparse.ArgumentParser(prog="nox -s bench --", allow_abbrev=False)
+    parser = _Arguments(prog="nox -s bench --", allow_abbrev=False)
     parser.add_argument(
         "release", nargs="?", default=DEFAULT_RELEASES[-1], help="(default: %(default)s)"
     )
@@ -395,7 +395,7 @@ _BENCHES = ("compare", "capture")
 
 def _parser(session: nox.Session) -> argparse.ArgumentParser:
     """What every session that touches captures understands after `--`."""
-    parser = argparse.ArgumentParser(prog=f"nox -s {session.name} --", allow_abbrev=False)
+    parser = _Arguments(prog=f"nox -s {session.name} --", allow_abbrev=False)
     parser.add_argument(
         "--lane", default=DEFAULT_LANE, help=f"one of {', '.join(LANES)} (default: %(default)s)"
     )
@@ -421,6 +421,13 @@ def _parser(session: nox.Session) -> argparse.ArgumentParser:
         "recorded in a lane of its own",
     )
     return parser
+
+
+class _Arguments(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        _refuse(f"{message}; {self.prog} --help lists what there is")
 
 
 def _capture_options(parser: argparse.ArgumentParser) -> None:
@@ -482,10 +489,9 @@ def _lane_flags(options: argparse.Namespace) -> list[str]:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is less than 1")
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+    return int(text)
 
 
 def _flag(name: str, value: object) -> list[str]:
