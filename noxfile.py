@@ -67,11 +67,7 @@ def matrix(session: nox.Session) -> None:
     options = _parse(session, parser, LANES)
     named = list(dict.fromkeys(options.releases))
     releases = RELEASES if "all" in named else named
-    for release in releases:
-        if release not in RELEASES:
-            _refuse(unknown_release(release, RELEASES))
-    if len(releases) < 2:
-        _refuse(f"one release makes no pair; name another beside {releases[0]}")
+    _check_pair(releases)
     shared = ["--data", str(options.data), "--lane", options.lane]
     shared += _lane_flags(options)
     again: list[str] = [name for name in ("--fresh", "--keep-env") if name in session.posargs]
@@ -215,13 +211,11 @@ def explain(session: nox.Session) -> None:
         "--keep-env", action="store_true", help="keep both environments (5-7 GB each)"
     )
     options = _parse(session, parser, LANES)
-    releases = [options.a, options.b]
-    for release in releases:
-        if release not in RELEASES:
-            _refuse(unknown_release(release, RELEASES))
-    if options.a == options.b:
-        _refuse(f"one release makes no pair; name another beside {options.a}")
-    folders = [Path(session.virtualenv.location).with_name(f"explain-{name}") for name in releases]
+    _check_pair([options.a, options.b])
+    folders = [
+        Path(session.virtualenv.location).with_name(f"explain-{name}")
+        for name in (options.a, options.b)
+    ]
     try:
         _explain(session, options, folders)
     finally:
@@ -486,6 +480,15 @@ def _lane_flags(options: argparse.Namespace) -> list[str]:
     """The options that make another lane, to be handed on."""
     flags = [*_flag("--passages", options.passages), "--depth", options.depth]
     return [*flags, "--colbert", options.revision.argument]
+
+
+def _check_pair(releases: Sequence[str]) -> None:
+    """Refuse releases that the matrix does not have, and less than two."""
+    for release in releases:
+        if release not in RELEASES:
+            _refuse(unknown_release(release, RELEASES))
+    if len(set(releases)) < 2:
+        _refuse(f"one release makes no pair; name another beside {releases[0]}")
 
 
 def _positive(text: str) -> int:

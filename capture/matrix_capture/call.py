@@ -4,6 +4,7 @@ Tensors go to the store of values as the run of memory that they span, so that t
 their strides: an operation may take another path for a transposed matrix.
 """
 
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import msgspec
@@ -112,6 +113,22 @@ def decoded(argument: Argument, store: ValueStore) -> Any:
             return value
 
 
+def contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The strides of a tensor whose elements lie in order."""
+    strides, step = [], 1
+    for size in reversed(shape):
+        strides.append(step)
+        step *= max(1, size)
+    return tuple(reversed(strides))
+
+
+def extent_of(shape: Collection[int], stride: Iterable[int]) -> int:
+    """How many elements of memory a tensor spans."""
+    if 0 in shape:
+        return 0
+    return 1 + sum((n - 1) * step for n, step in zip(shape, stride, strict=True))
+
+
 def _encoded(value: Any, store: ValueStore) -> Argument:
     import torch  # noqa: PLC0415 - only an environment of a release has it
 
@@ -132,8 +149,7 @@ def _encoded(value: Any, store: ValueStore) -> Argument:
 
 def _stored(tensor: Any, store: ValueStore) -> Tensor:
     shape, stride = tuple(tensor.shape), tuple(tensor.stride())
-    extent = 1 + sum((n - 1) * step for n, step in zip(shape, stride, strict=True))
-    flat = tensor.as_strided((extent if tensor.numel() else 0,), (1,))
+    flat = tensor.as_strided((extent_of(shape, stride),), (1,))
     snap = snapshot(flat)
     digest = content_hash(snap)
     store.put(snap, digest)

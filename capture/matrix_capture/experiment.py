@@ -5,14 +5,22 @@ tells for which inputs they differ.
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from matrix_capture.call import Argument, Call, Tensor, decoded, operation
+from matrix_capture.call import (
+    Argument,
+    Call,
+    Tensor,
+    contiguous,
+    decoded,
+    extent_of,
+    operation,
+)
 from matrix_capture.digest import content_hash, snapshot
 from matrix_capture.encoder import tensors
 from matrix_capture.values import ValueStore
@@ -94,26 +102,10 @@ def rows_of(variant: Variant) -> tuple[slice, ...]:
     return tuple(slice(at, at + size) for at, size in zip(start, variant.sizes, strict=True))
 
 
-def stride_of(argument: Tensor, shape: Sequence[int]) -> tuple[int, ...]:
+def stride_of(argument: Tensor, shape: tuple[int, ...]) -> tuple[int, ...]:
     """The strides of a random tensor: in order if the captured one is, else as that one's."""
     plain = argument.stride == contiguous(argument.shape)
     return contiguous(shape) if plain else argument.stride
-
-
-def contiguous(shape: Sequence[int]) -> tuple[int, ...]:
-    """The strides of a tensor whose elements lie in order."""
-    strides, step = [], 1
-    for size in reversed(shape):
-        strides.append(step)
-        step *= max(1, size)
-    return tuple(reversed(strides))
-
-
-def extent_of(shape: Sequence[int], stride: Sequence[int]) -> int:
-    """How many elements of memory a tensor spans."""
-    if 0 in shape:
-        return 0
-    return 1 + sum((n - 1) * step for n, step in zip(shape, stride, strict=True))
 
 
 def main(folder: Path) -> None:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -190,6 +191,7 @@ def capture(request: Request, install_seconds: float) -> Path:
     # As it is now: an edit while the capture runs must make it stale.
     code = environment.capture_code()
     prepared = request.inputs()
+    first = job(request, prepared, repeat=0)
     events: list[Event] = []
     facts: Facts | None = None
     tables: list[pa.Table] = []
@@ -199,7 +201,8 @@ def capture(request: Request, install_seconds: float) -> Path:
             progress.label = f"run {repeat + 1} of {request.repeats}"
             with tempfile.TemporaryDirectory(prefix="colbert-matrix-") as scratch:
                 folder = Path(scratch)
-                events += _run(request, job(request, prepared, repeat), folder, progress)
+                again = msgspec.structs.replace(first, repeat=repeat)
+                events += _run(request, again, folder, progress)
                 if (folder / "rows.parquet").exists():
                     tables.append(pq.read_table(folder / "rows.parquet"))
                 if repeat == 0 and (folder / "facts.json").exists():
@@ -219,6 +222,7 @@ def capture(request: Request, install_seconds: float) -> Path:
         seconds=seconds,
         facts=facts,
         repeats=len(tables),
+        injected=first.swaps,
         # A run that stopped has fewer tensors, which is no disagreement.
         control=None if stopped else _control(tables),
     )
@@ -255,6 +259,7 @@ def record_failed_install(request: Request, seconds: float, message: str) -> Pat
         started=datetime.datetime.now(datetime.UTC),
         status=status,
         seconds={"install": seconds},
+        injected=request.swaps(),
     )
     return write_capture(Capture(record=record, rows=COLUMNS.empty_table()), request.data)
 
@@ -452,6 +457,7 @@ def _record(
     seconds: dict[str, float],
     facts: Facts | None = None,
     repeats: int = 0,
+    injected: Sequence[Swap] = (),
     control: Control | None = None,
 ) -> Record:
     lane = request.fixed
@@ -475,7 +481,7 @@ def _record(
         seconds=seconds,
         repeats=repeats,
         options=request.options,
-        injected=swaps_hash(request.swaps()),
+        injected=swaps_hash(injected),
         missing=facts.missing if facts else {},
         note=request.note,
         observer=facts.observer if facts else None,

@@ -7,7 +7,6 @@ from itertools import combinations, pairwise
 from pathlib import Path
 
 from rich.console import Console
-from rich.text import Text
 
 from matrix_capture.errors import MatrixError
 from matrix_capture.schema import Capture
@@ -25,7 +24,7 @@ from matrix_compare.origin import DIFFERING
 from matrix_compare.pairs import Verdicts, compare
 from matrix_compare.report import NEEDED, Report, build, json_of, plain, sentence
 from matrix_compare.schema import Verdict, write_verdicts
-from matrix_compare.terminal import print_report
+from matrix_compare.terminal import print_report, say
 from matrix_compare.tolerance import read_profiles
 
 _MOVED = (Verdict.CLOSE, Verdict.DIFFERS)
@@ -68,16 +67,16 @@ def _run(options: argparse.Namespace) -> None:
             _print(console, report, options)
     else:
         for pair in pairwise(names):
-            _say(console, sentence(*pair, verdicts.of(*pair, NEEDED)))
+            say(console, sentence(*pair, verdicts.of(*pair, NEEDED)))
     if len(names) == 1:
-        _say(
+        say(
             console,
             f"{names[0]} is the only capture of lane {options.lane}; there is nothing to compare",
         )
     found, steps = bands(names, verdicts), drifts(names, verdicts, tuple(settings.profiles))
     if len(names) > 2:
         for line in told(found, steps):
-            _say(console, line)
+            say(console, line)
     outputs: dict[Path | None, Callable[[], bytes]] = {
         options.json: lambda: json_of(
             reports,
@@ -92,8 +91,8 @@ def _run(options: argparse.Namespace) -> None:
     for target, content in outputs.items():
         if target:
             _write(target, content())
-            _say(console, f"wrote {target}")
-    _say(console, f"wrote {path}")
+            say(console, f"wrote {target}")
+    say(console, f"wrote {path}")
 
 
 def _captures(
@@ -128,12 +127,12 @@ def _print(console: Console, report: Report, options: argparse.Namespace) -> Non
     differs = any(line.verdict in DIFFERING for line in report.lines)
     if path.exists():
         try:
-            _say(console, f"why: {conclusion(read_explanation(path))}")
+            say(console, f"why: {conclusion(read_explanation(path))}")
         except MatrixError as error:
             _complain(str(error))
     elif differs and "+" not in options.lane:  # a quick run has options that are not known here
         pair = f"{report.a} {report.b} --lane {options.lane}"
-        _say(console, f"why: nox -s explain -- {pair} finds out")
+        say(console, f"why: nox -s explain -- {pair} finds out")
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -169,10 +168,6 @@ def _parser() -> argparse.ArgumentParser:
         "--junit", type=Path, metavar="FILE", help="also write the reports here, for a build server"
     )
     return parser
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(Text(plain(text)), soft_wrap=True)
 
 
 def _complain(text: str) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from matrix_capture.catalogue import SCOPES
 from matrix_capture.errors import MatrixError
 from matrix_capture.experiment import Outcome
@@ -173,7 +175,7 @@ class Explaining:
         if divergence.kind != "operation" or divergence.number is None:
             return {"divergence": divergence}
         number_a, number_b = divergence.number
-        again = Site(artifact=site.artifact, scope=scope, occurrence=site.occurrence, keep=number_b)
+        again = msgspec.structs.replace(site, keep=number_b)
         kept, _ = self._b.trace(again, origin.before, self._a.torch)
         if kept.kept is None:
             why = f"{divergence.op} cannot be called alone: {kept.refusal}"

@@ -5,6 +5,7 @@ from collections.abc import Callable, Container, Hashable, Sequence
 from difflib import SequenceMatcher
 from typing import Any, Literal
 
+from matrix_capture.call import Tensor
 from matrix_capture.optrace import Op, Operand, Trace
 from matrix_compare.explanation import Divergence
 
@@ -63,7 +64,7 @@ def diverge(a: Trace, b: Trace, *, faithful: bool) -> Divergence:
     return Divergence(kind="replaced" if any(rest) else "none", **common, replaced=rest)
 
 
-def told(operand: Operand) -> str:
+def told(operand: Operand | Tensor) -> str:
     """An operand in words: `float32[32, 96]`."""
     return f"{operand.dtype}[{', '.join(map(str, operand.shape))}]"
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import msgspec
 from rich.console import Console
-from rich.text import Text
 
 from matrix_capture import runner
 from matrix_capture.catalogue import DEPTHS
@@ -23,6 +22,7 @@ from matrix_compare.explanation import Explanation, explanation_path
 from matrix_compare.gauge import Gauge
 from matrix_compare.laboratory import Side
 from matrix_compare.report import plain
+from matrix_compare.terminal import say
 from matrix_compare.tolerance import read_profiles
 
 
@@ -67,7 +67,7 @@ def _run(options: argparse.Namespace) -> None:
 
     def tell(text: str) -> None:
         minutes, seconds = divmod(round(time.monotonic() - started), 60)
-        _say(console, f"{minutes:3d}:{seconds:02d}  {text}")
+        say(console, f"{minutes:3d}:{seconds:02d}  {text}")
 
     found = Explaining(a, b, gauge, tell)(options.command)
     gauge.save()
@@ -75,7 +75,7 @@ def _run(options: argparse.Namespace) -> None:
     for path, content in _files(found, options):
         with replacing(path) as file:
             file.write(content)
-        _say(console, f"wrote {path}")
+        say(console, f"wrote {path}")
 
 
 def _files(found: Explanation, options: argparse.Namespace) -> Iterator[tuple[Path, bytes]]:
@@ -92,22 +92,22 @@ def _files(found: Explanation, options: argparse.Namespace) -> Iterator[tuple[Pa
 
 def _print(console: Console, found: Explanation) -> None:
     console.print()
-    _say(console, conclusion(found))
+    say(console, conclusion(found))
     for cause in found.causes:
         part = "" if cause.necessary else ", which is not necessary"
         console.print()
-        _say(console, f"{cause.artifact} ({where(cause)}){part}")
+        say(console, f"{cause.artifact} ({where(cause)}){part}")
         for line in cause_lines(found, cause):
-            _say(console, f"  {line}")
+            say(console, f"  {line}")
     if found.swaps:
         console.print()
         for swap in found.swaps:
-            _say(console, f"{'proof' if swap.sufficient else 'swap '}  {swap_line(swap)}")
+            say(console, f"{'proof' if swap.sufficient else 'swap '}  {swap_line(swap)}")
     for cause in found.causes:
         if cause.reproduction:
             console.print()
             for line in cause.reproduction.script.splitlines():
-                _say(console, line)
+                say(console, line)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -136,10 +136,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--command", default="", help="what repeats this, for the record")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the explanation there too")
     return parser
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(Text(plain(text)), soft_wrap=True)
 
 
 if __name__ == "__main__":

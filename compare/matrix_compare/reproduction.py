@@ -7,13 +7,21 @@ from math import isfinite, prod
 
 import numpy as np
 
-from matrix_capture.call import Argument, Call, Constant, Device, Float, Plain, Tensor
+from matrix_capture.call import (
+    Argument,
+    Call,
+    Constant,
+    Device,
+    Float,
+    Plain,
+    Tensor,
+    contiguous,
+    extent_of,
+)
 from matrix_capture.call import Sequence as Items
 from matrix_capture.digest import Snapshot
 from matrix_capture.experiment import (
     Variant,
-    contiguous,
-    extent_of,
     rows_of,
     shape_of,
     stride_of,

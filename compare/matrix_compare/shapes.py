@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from matrix_capture.call import Call, Plain, Tensor
 from matrix_capture.experiment import Outcome, Variant, with_rows
+from matrix_compare.divergence import told
 from matrix_compare.explanation import Shapes
 
 BATCHES = (1, 2, 3, 4, 6, 8, 9, 10, 12, 16, 24, 32)
@@ -48,11 +49,7 @@ def shapes(call: Call, a: Sequence[Outcome], b: Sequence[Outcome]) -> Shapes:
     )
     return Shapes(
         op=call.op,
-        operands=tuple(
-            f"{argument.dtype}[{', '.join(map(str, argument.shape))}]"
-            for argument in call.args
-            if isinstance(argument, Tensor)
-        ),
+        operands=tuple(told(argument) for argument in call.args if isinstance(argument, Tensor)),
         batches=BATCHES,
         lengths=LENGTHS,
         equal=equal,

@@ -17,6 +17,7 @@ from matrix_compare.report import (
     listed,
     place,
     places,
+    plain,
     reasons,
     ulps,
 )
@@ -58,6 +59,11 @@ def print_report(console: Console, report: Report) -> None:
         count = f"{len(names)} difference{'s' if len(names) > 1 else ''}"
         console.print(Text(f"environment: {count} ({listed(names)})"))
     console.print()
+
+
+def say(console: Console, text: str) -> None:
+    """Print a line of any length, without what a terminal would obey."""
+    console.print(Text(plain(text)), soft_wrap=True)
 
 
 def _table(report: Report, *, wide: bool) -> Table:

@@ -8,9 +8,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from matrix_capture.call import Argument, Call, Constant, Device, Float, Plain, Sequence, Tensor
+from matrix_capture.call import (
+    Argument,
+    Call,
+    Constant,
+    Device,
+    Float,
+    Plain,
+    Sequence,
+    Tensor,
+    contiguous,
+)
 from matrix_capture.digest import content_hash, snapshot
-from matrix_capture.experiment import Variant, contiguous
+from matrix_capture.experiment import Variant
 from matrix_capture.values import ValueStore
 from matrix_compare.reproduction import MOST_LINES, candidates, excerpts, script
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from matrix_capture.call import Call, Tensor
-from matrix_capture.experiment import Outcome, contiguous
+from matrix_capture.call import Call, Tensor, contiguous
+from matrix_capture.experiment import Outcome
 from matrix_compare.shapes import BATCHES, INTERMEDIATE, LENGTHS, shapes, variants
 
 
