@@ -499,10 +499,130 @@ CATALOGUE: tuple[Artifact, ...] = (
         order="per_list:index_ivf_lengths",
         axes=("place in the lists",),
     ),
+    _file(
+        "index",
+        "file_layout",
+        (),
+        "byte at which the data of each tensor in a file begins; a mapped index assumes 320",
+        "torch.save",
+        axes=("tensor of the file",),
+    ),
+    # Search: every query of the lane against the index that was just built.
+    _made(
+        "search",
+        "query_embeddings",
+        ("weights",),
+        "token embeddings of all queries, padding included",
+        "Searcher.encode",
+        axes=("query", "token", "dimension"),
+    ),
+    _made(
+        "search",
+        "centroid_scores",
+        ("query_embeddings", "index_centroids"),
+        "similarity of each token of a query to every centroid",
+        "CandidateGeneration.get_cells",
+        keep="digest only",
+        axes=("centroid", "token of the query"),
+    ),
+    _made(
+        "search",
+        "candidate_lengths",
+        ("centroid_scores", "index_ivf_lengths"),
+        "number of candidates per query",
+        "CandidateGeneration.generate_candidates",
+        axes=("query",),
+    ),
+    _made(
+        "search",
+        "candidate_pids",
+        ("centroid_scores", "index_ivf", "index_ivf_lengths"),
+        "passages in the inverted lists nearest to each query, query after query",
+        "CandidateGeneration.generate_candidates",
+        order="per_list:candidate_lengths",
+        axes=("place in the lists",),
+    ),
+    _made(
+        "search",
+        "pruned_scores",
+        ("centroid_scores", "candidate_pids", "index_codes"),
+        "scores of a query's candidates by their centroids, without those that match it badly",
+        "IndexScorer.score_pids",
+        keep="digest only",
+        devices=("cuda",),
+        axes=("candidate",),
+    ),
+    _made(
+        "search",
+        "approx_scores",
+        ("centroid_scores", "candidate_pids", "pruned_scores", "index_codes"),
+        "scores of the candidates that are left, by all of their centroids",
+        "IndexScorer.score_pids",
+        keep="digest only",
+        devices=("cuda",),
+        axes=("candidate",),
+    ),
+    _made(
+        "search",
+        "pruned_lengths",
+        ("candidate_lengths", "approx_scores"),
+        "number of candidates per query that are scored in full",
+        "IndexScorer.score_pids",
+        axes=("query",),
+    ),
+    _made(
+        "search",
+        "pruned_pids",
+        ("centroid_scores", "candidate_pids", "approx_scores", "index_codes"),
+        "candidates of each query that are scored in full, query after query",
+        "IndexScorer.score_pids",
+        order="per_list:pruned_lengths",
+        axes=("place in the lists",),
+    ),
+    _made(
+        "search",
+        "decompressed_embeddings",
+        (
+            *("pruned_pids", "index_codes", "index_residuals"),
+            *("index_centroids", "index_bucket_weights"),
+        ),
+        "token embeddings of a query's pruned candidates, restored from the index",
+        "IndexScorer.score_pids",
+        keep="digest only",
+        axes=("embedding", "dimension"),
+    ),
+    _file(
+        "search",
+        "ranked_lengths",
+        ("pruned_lengths",),
+        "number of results per query",
+        "Searcher.dense_search",
+        axes=("query",),
+    ),
+    _file(
+        "search",
+        "ranked_scores",
+        ("query_embeddings", "pruned_pids", "decompressed_embeddings"),
+        "scores of the best passages of each query, query after query",
+        "Searcher.dense_search",
+        axes=("place in the lists",),
+    ),
+    _file(
+        "search",
+        "ranked_pids",
+        ("pruned_pids", "ranked_scores"),
+        "the best passages of each query, query after query; those of one score may swap",
+        "Searcher.dense_search",
+        order="per_key:ranked_scores",
+        axes=("place in the lists",),
+    ),
 )
 
 SCOPES = ("probe", "setup", "sample", "heldout", "chunk", "index", "disk", "query", "step")
-"""The passes of a run in order; `chunk`, `query` and `step` carry a number, as in `chunk.0`."""
+"""The passes of a run in order; `chunk` carries a number, as in `chunk.0`.
+
+The occurrences within `query` are the queries, those within `step` the steps of training.
+"""
 
 
 def expected(device: Device, depth: Depth) -> tuple[Artifact, ...]:

@@ -22,6 +22,7 @@ from matrix_capture.errors import MatrixError
 from matrix_capture.extensions import extensions_folder, held
 from matrix_capture.gpu_digest import GpuDigests, compiled
 from matrix_capture.index_files import record_index
+from matrix_capture.index_taps import INDEX
 from matrix_capture.inject import Injector
 from matrix_capture.job import Event, Facts, Job
 from matrix_capture.launch import configured, in_this_process
@@ -181,7 +182,7 @@ class Pipeline:
             indexer = Indexer(self.job.checkpoint, config=config)
             if recorder is None:
                 return Path(indexer.index(name, list(collection)))
-            with tapped(recorder):
+            with tapped(recorder, INDEX):
                 return Path(indexer.index(name, list(collection)))
 
     def _certify(self) -> Observer:

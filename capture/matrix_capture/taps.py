@@ -13,9 +13,9 @@ import importlib
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from matrix_capture.encoder import MODULES, Watched, tensors, watched_modules
 from matrix_capture.errors import MatrixError
 from matrix_capture.optrace import Traced
 from matrix_capture.recorder import Recorder
@@ -37,35 +37,49 @@ class Tap:
     opens: str = ""
     within: tuple[str, ...] = ()
 
-    @property
-    def lost_without(self) -> tuple[str, ...]:
-        """The artifacts that are lost, at least in one pass, with the target."""
-        inside = (tap for tap in TAPS if self.opens in tap.within)
-        return (*self.artifacts, *(artifact for tap in inside for artifact in tap.artifacts))
+
+class Taps(list[Tap]):
+    """The taps of one part of the run, in the order in which they are installed."""
+
+    def tap(
+        self, target: str, *artifacts: str, opens: str = "", within: tuple[str, ...] = ()
+    ) -> Callable[[Callable[..., Observation]], Callable[..., Observation]]:
+        """Register what it decorates to observe a target; the arguments are those of `Tap`."""
+
+        def register(observe: Callable[..., Observation]) -> Callable[..., Observation]:
+            self.append(
+                Tap(target=target, artifacts=artifacts, observe=observe, opens=opens, within=within)
+            )
+            return observe
+
+        return register
+
+    def lost_without(self, tap: Tap) -> tuple[str, ...]:
+        """The artifacts that are lost, at least in one pass, with the target of a tap."""
+        inside = (other for other in self if tap.opens in other.within)
+        return (*tap.artifacts, *(artifact for other in inside for artifact in other.artifacts))
 
 
 @contextmanager
-def tapped(recorder: Recorder) -> Iterator[None]:
-    """Install every tap, and put colbert-ai back as it was when the block ends."""
+def tapped(recorder: Recorder, taps: Taps) -> Iterator[None]:
+    """Install some taps, and put colbert-ai back as it was when the block ends."""
     with ExitStack() as undo:
-        for tap in TAPS:
+        for tap in taps:
+            note = partial(_note, recorder, taps.lost_without(tap))
             try:
                 owner, name = _find(tap.target)
                 # Not what a class inherits: that is another function, which a renamed one may call.
                 original = vars(owner)[name]
             except (ImportError, AttributeError, KeyError):
-                _note(recorder, tap, f"tap target not found: {tap.target}")
+                note(f"tap target not found: {tap.target}")
                 continue
             undo.callback(setattr, owner, name, original)
             if isinstance(original, classmethod | staticmethod):
-                wrapper = _wrap(original.__func__, tap, recorder)
+                wrapper = _wrap(original.__func__, tap, recorder, note)
                 setattr(owner, name, type(original)(wrapper))
             else:
-                setattr(owner, name, _wrap(original, tap, recorder))
+                setattr(owner, name, _wrap(original, tap, recorder, note))
         yield
-
-
-TAPS: list[Tap] = []
 
 
 def _find(target: str) -> tuple[Any, str]:
@@ -75,8 +89,8 @@ def _find(target: str) -> tuple[Any, str]:
     return functools.reduce(getattr, owners, importlib.import_module(module)), name
 
 
-def _note(recorder: Recorder, tap: Tap, reason: str) -> None:
-    for artifact in tap.lost_without:
+def _note(recorder: Recorder, artifacts: tuple[str, ...], reason: str) -> None:
+    for artifact in artifacts:
         recorder.note(artifact, reason)
 
 
@@ -85,13 +99,15 @@ def _pass(recorder: Recorder) -> str:
     return recorder.scope.partition(".")[0]
 
 
-def _wrap(original: Callable[..., Any], tap: Tap, recorder: Recorder) -> Callable[..., Any]:
+def _wrap(
+    original: Callable[..., Any], tap: Tap, recorder: Recorder, note: Callable[[str], None]
+) -> Callable[..., Any]:
     @functools.wraps(original)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         if tap.within and _pass(recorder) not in tap.within:
             return original(*args, **kwargs)
         observation = _observed(tap, recorder, args, kwargs)
-        watching, handed_on = _advance(observation, tap, recorder)
+        watching, handed_on = _advance(observation, tap, note)
         tracer = recorder.tracer
         traced = tracer is not None and tracer.comes(tap.artifacts, recorder.scope)
         try:
@@ -101,7 +117,7 @@ def _wrap(original: Callable[..., Any], tap: Tap, recorder: Recorder) -> Callabl
             observation.close()
             raise
         if watching:
-            _, handed_on = _advance(observation, tap, recorder, result)
+            _, handed_on = _advance(observation, tap, note, result)
             if handed_on is not None:
                 result = handed_on
         if traced:
@@ -123,7 +139,7 @@ def _observed(
 
 
 def _advance(
-    observation: Observation, tap: Tap, recorder: Recorder, result: Any = None
+    observation: Observation, tap: Tap, note: Callable[[str], None], result: Any = None
 ) -> tuple[bool, Any]:
     """Run a tap to its next stop: whether it has one, and what it hands on there.
 
@@ -137,255 +153,12 @@ def _advance(
         # No store, no record: that is not for colbert-ai to survive.
         raise
     except Exception as error:
-        _note(recorder, tap, f"tap on {tap.target} failed: {type(error).__name__}: {error}")
+        note(f"tap on {tap.target} failed: {type(error).__name__}: {error}")
         return False, None
 
 
-def _tap(
-    target: str, *artifacts: str, opens: str = "", within: tuple[str, ...] = ()
-) -> Callable[[Callable[..., Observation]], Callable[..., Observation]]:
-    def register(observe: Callable[..., Observation]) -> Callable[..., Observation]:
-        TAPS.append(
-            Tap(target=target, artifacts=artifacts, observe=observe, opens=opens, within=within)
-        )
-        return observe
-
-    return register
-
-
-_INDEXER = "colbert.indexing.collection_indexer:CollectionIndexer"
-_ENCODER = "colbert.indexing.collection_encoder:CollectionEncoder"
-_CODEC = "colbert.indexing.codecs.residual:ResidualCodec"
-
-
-# Which pass a value belongs to. The tokenizer, the encoder and the codec serve several.
-
-_ENCODED = ("sample", "chunk")
-
-
-@_tap(f"{_INDEXER}._sample_embeddings", opens="sample")
-def _sample_pass(recorder: Recorder, *_: Any) -> Observation:
-    with recorder.within("sample"):
-        yield
-
-
-@_tap(f"{_INDEXER}.index", opens="chunk")
-def _chunk_pass(recorder: Recorder, *_: Any) -> Observation:
-    with recorder.within("chunk.0"):
-        yield
-
-
-def _next_chunk(recorder: Recorder) -> None:
-    """Go on to the next chunk, where the recorder is in one.
-
-    A chunk is encoded, then compressed. Either of the two tells where it ends, should colbert-ai
-    rename the function that does the other.
-    """
-    name, _, number = recorder.scope.partition(".")
-    if name == "chunk":
-        recorder.scope = f"chunk.{int(number) + 1}"
-
-
-# Encoding.
-
-
-@_tap(f"{_INDEXER}._sample_pids", "sample_pids")
-def _sample_pids(recorder: Recorder, *_: Any) -> Observation:
-    with recorder.within("sample"):
-        pids = yield
-        recorder.record("sample_pids", pids)
-
-
-@_tap(f"{_ENCODER}.encode_passages", "num_passages", "doclens", within=_ENCODED)
-def _encode_passages(recorder: Recorder, encoder: Any, passages: list[str]) -> Observation:
-    if recorder.has("num_passages"):
-        _next_chunk(recorder)
-    recorder.record("num_passages", len(passages))
-    _embs, doclens = yield
-    recorder.record("doclens", doclens)
-
-
-@_tap(f"{_ENCODER}.encode_passages", "local_sample_embs", within=("sample",))
-def _encode_sample(recorder: Recorder, *_: Any) -> Observation:
-    embs, doclens = yield
-    return recorder.record("local_sample_embs", embs), doclens
-
-
-@_tap(
-    "colbert.modeling.tokenization.doc_tokenization:DocTokenizer.tensorize",
-    "reverse_indices",
-    "input_ids",
-    "attention_mask",
-    within=_ENCODED,
-)
-def _tensorize(
-    recorder: Recorder, tokenizer: Any, texts: list[str], bsize: int | None = None
-) -> Observation:
-    result = yield
-    if bsize:
-        batches, reverse_indices = result
-        recorder.record("reverse_indices", reverse_indices)
-        for input_ids, attention_mask in batches:
-            recorder.record("input_ids", input_ids)
-            recorder.record("attention_mask", attention_mask)
-
-
-@_tap(
-    "colbert.modeling.checkpoint:Checkpoint.doc",
-    *MODULES,
-    "masked",
-    "normalized",
-    "half",
-    "batches",
-    "batch_masks",
-    within=_ENCODED,
-)
-def _doc(recorder: Recorder, checkpoint: Any, *_: Any, **__: Any) -> Observation:
-    with ExitStack() as watching:
-        _watch_encoder(recorder, checkpoint, watching)
-        embeddings, mask = yield
-    embeddings = recorder.record("batches", embeddings)
-    recorder.record("batch_masks", mask)
-    return embeddings, mask
-
-
-def _watch_encoder(recorder: Recorder, checkpoint: Any, watching: ExitStack) -> None:
-    """Record what the modules of a checkpoint return, and what is done after the last of them."""
-
-    def normalized(arguments: tuple[Any, ...], result: Any) -> Any:
-        with _noting(recorder, "masked", "normalized"):
-            recorder.record("masked", arguments[0])
-            return recorder.record("normalized", result)
-
-    def half(_arguments: tuple[Any, ...], result: Any) -> Any:
-        with _noting(recorder, "half"):
-            return recorder.record("half", result)
-
-    def hook(watched: Watched, output: Any) -> None:
-        with _noting(recorder, watched.artifact):
-            for place, (path, tensor) in enumerate(tensors(output)):
-                recorder.record(watched.artifact, tensor, watched.part + (path if place else ""))
-        if watched.artifact == "linear":
-            # No sooner: a mode costs time with every call of torch that the encoder makes.
-            watching.enter_context(_torch_calls(normalize=normalized, half=half))
-
-    modules, lacking = watched_modules(checkpoint, recorder.depth)
-    for artifact, reason in lacking.items():
-        recorder.note(artifact, reason)
-    for watched in modules:
-        handle = watched.module.register_forward_hook(
-            lambda _module, _arguments, output, watched=watched: hook(watched, output)
-        )
-        watching.callback(handle.remove)
-
-
-@_tap("colbert.modeling.checkpoint:Checkpoint.docFromText", "D", within=_ENCODED)
-def _doc_from_text(recorder: Recorder, *_: Any, **__: Any) -> Observation:
-    embeddings, *rest = yield
-    return recorder.record("D", embeddings), *rest
-
-
-# k-means and codec.
-
-
-@_tap(f"{_INDEXER}._concatenate_and_split_sample", "sample", "sample_heldout")
-def _split_sample(recorder: Recorder, *_: Any) -> Observation:
-    with recorder.within("sample"):
-        sample, heldout = yield
-        return recorder.record("sample", sample), recorder.record("sample_heldout", heldout)
-
-
-@_tap("colbert.indexing.collection_indexer:compute_faiss_kmeans", "prenorm_centroids")
-def _kmeans(recorder: Recorder, *_: Any, **__: Any) -> Observation:
-    with recorder.within("sample"):
-        centroids = yield
-        return recorder.record("prenorm_centroids", centroids)
-
-
-@_tap(f"{_INDEXER}._train_kmeans", "postnorm_centroids", "centroids")
-def _train_kmeans(recorder: Recorder, *_: Any) -> Observation:
-    def normalized(_arguments: tuple[Any, ...], result: Any) -> Any:
-        return recorder.record("postnorm_centroids", result)
-
-    with recorder.within("sample"):
-        with _torch_calls(normalize=normalized):
-            centroids = yield
-        return recorder.record("centroids", centroids)
-
-
-@_tap(
-    f"{_INDEXER}._compute_avg_residual",
-    "bucket_cutoffs",
-    "bucket_weights",
-    "avg_residual",
-    opens="heldout",
-)
-def _avg_residual(recorder: Recorder, *_: Any) -> Observation:
-    with recorder.within("heldout"):
-        bucket_cutoffs, bucket_weights, avg_residual = yield
-        avg_residual = recorder.record("avg_residual", avg_residual)
-        bucket_cutoffs = recorder.record("bucket_cutoffs", bucket_cutoffs)
-        bucket_weights = recorder.record("bucket_weights", bucket_weights)
-        return bucket_cutoffs, bucket_weights, avg_residual
-
-
-@_tap(f"{_CODEC}.compress_into_codes", "heldout_codes", within=("heldout",))
-@_tap(f"{_CODEC}.compress_into_codes", "codes", within=("chunk",))
-def _compress_into_codes(recorder: Recorder, *_: Any, **__: Any) -> Observation:
-    codes = yield
-    return recorder.record("heldout_codes" if recorder.scope == "heldout" else "codes", codes)
-
-
-@_tap(f"{_CODEC}.lookup_centroids", "heldout_centroids", within=("heldout",))
-@_tap(f"{_CODEC}.lookup_centroids", "centroids_of_codes", within=("chunk",))
-def _lookup_centroids(recorder: Recorder, *_: Any, **__: Any) -> Observation:
-    centroids = yield
-    heldout = recorder.scope == "heldout"
-    return recorder.record("heldout_centroids" if heldout else "centroids_of_codes", centroids)
-
-
-# Compression and the inverted file.
-
-
-@_tap(f"{_CODEC}.compress", "embs", "residuals", within=("chunk",))
-def _compress(recorder: Recorder, codec: Any, embs: Any) -> Observation:
-    compressed = yield codec, recorder.record("embs", embs)
-    compressed.residuals = recorder.record("residuals", compressed.residuals)
-    _next_chunk(recorder)
-
-
-@_tap(f"{_CODEC}.binarize", "raw_residuals", within=("chunk",))
-def _binarize(recorder: Recorder, codec: Any, residuals: Any) -> Observation:
-    yield codec, recorder.record("raw_residuals", residuals)
-
-
-@_tap(
-    f"{_INDEXER}._build_ivf",
-    "codes_before_sort",
-    "codes_sorted_values",
-    "codes_sorted_indices",
-)
-def _build_ivf(recorder: Recorder, *_: Any) -> Observation:
-    def sorted_codes(arguments: tuple[Any, ...], result: Any) -> Any:
-        recorder.record("codes_before_sort", arguments[0])
-        values = recorder.record("codes_sorted_values", result.values)
-        indices = recorder.record("codes_sorted_indices", result.indices, key=result.values)
-        return type(result)((values, indices))
-
-    with recorder.within("index"), _torch_calls(sort=sorted_codes):
-        yield
-
-
-@_tap("colbert.indexing.collection_indexer:optimize_ivf", "ivf", "ivf_lengths")
-def _optimize_ivf(recorder: Recorder, *_: Any, **__: Any) -> Observation:
-    with recorder.within("index"):
-        ivf, ivf_lengths = yield
-        recorder.record("ivf_lengths", ivf_lengths)
-        recorder.record("ivf", ivf, key=ivf_lengths)
-
-
 @contextmanager
-def _noting(recorder: Recorder, *artifacts: str) -> Iterator[None]:
+def noting(recorder: Recorder, *artifacts: str) -> Iterator[None]:
     """A failure to record is noted for its artifacts and goes no further: colbert-ai runs on."""
     try:
         yield
@@ -397,7 +170,7 @@ def _noting(recorder: Recorder, *artifacts: str) -> Iterator[None]:
 
 
 @contextmanager
-def _torch_calls(**watched: Callable[[tuple[Any, ...], Any], Any]) -> Iterator[None]:
+def torch_calls(**watched: Callable[[tuple[Any, ...], Any], Any]) -> Iterator[None]:
     """Show each function the arguments and the result of every call of the torch function it names.
 
     What the function returns goes on as the result, unless it is None. The value is a local of

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from matrix_capture import taps
 from matrix_capture.catalogue import BY_NAME, DEPTHS, SCOPES, Depth, expected
 from matrix_capture.digest import content_hash, snapshot
 from matrix_capture.errors import MatrixError
+from matrix_capture.index_taps import INDEX
 from matrix_capture.recorder import Recorder
-from matrix_capture.taps import Observation, Tap, tapped
+from matrix_capture.taps import Observation, Tap, Taps, tapped
 
 
 class Base:
@@ -77,10 +77,6 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[types.ModuleType]:
     assert [dict(vars(thing)) for thing in (module, Base, Codec, Finer)] == before
 
 
-def install(monkeypatch: pytest.MonkeyPatch, *found: Tap) -> None:
-    monkeypatch.setattr(taps, "TAPS", list(found))
-
-
 def see(target: str) -> Tap:
     return Tap(target=target, artifacts=("embs", "codes"), observe=_see)
 
@@ -105,51 +101,49 @@ def calls(module: Any, values: list[int]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("kind", TARGETS)
 def test_a_call_is_seen_and_its_result_is_the_very_object(
-    kind: str, fake: types.ModuleType, monkeypatch: pytest.MonkeyPatch
+    kind: str, fake: types.ModuleType
 ) -> None:
-    install(monkeypatch, see(TARGETS[kind]))
+    planted = Taps([see(TARGETS[kind])])
     recorder, values = Recorder(), [1, 2]
     call = calls(fake, values)[kind]
-    with tapped(recorder):
+    with tapped(recorder, planted):
         assert call() is values
     assert call() is values
     assert seen(recorder) == ["embs", "codes"]
     assert recorder.missing == {}
 
 
-def test_methods_of_a_class_stay_what_they_are(fake: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    install(monkeypatch, see(TARGETS["staticmethod"]), see(TARGETS["classmethod"]))
+def test_methods_of_a_class_stay_what_they_are(fake: Any) -> None:
+    planted = Taps([see(TARGETS["staticmethod"]), see(TARGETS["classmethod"])])
     values = [1]
-    with tapped(Recorder()):
+    with tapped(Recorder(), planted):
         assert fake.Codec().static(values) is values
         assert fake.Finer.static(values) is values
         assert fake.Codec().of(values) == (Codec, values)
         assert fake.Finer.of(values) == (Finer, values)
 
 
-def test_a_wrapper_keeps_the_name_and_the_words(fake: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    install(monkeypatch, see(TARGETS["function"]))
-    with tapped(Recorder()):
+def test_a_wrapper_keeps_the_name_and_the_words(fake: Any) -> None:
+    planted = Taps([see(TARGETS["function"])])
+    with tapped(Recorder(), planted):
         assert fake.function is not function
         assert (fake.function.__name__, fake.function.__wrapped__) == ("function", function)
 
 
-def test_two_taps_on_one_target_both_see(fake: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_taps_on_one_target_both_see(fake: Any) -> None:
     target = TARGETS["method"]
     other = Tap(target=target, artifacts=("D",), observe=_see_result)
-    install(monkeypatch, see(target), other)
+    planted = Taps([see(target), other])
     recorder = Recorder()
-    with tapped(recorder):
+    with tapped(recorder, planted):
         fake.Codec().compress([1])
     assert sorted(seen(recorder)) == ["D", "codes", "embs"]
 
 
 @pytest.mark.parametrize("kind", TARGETS)
-def test_an_exception_in_the_body_restores_everything(
-    kind: str, fake: types.ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    install(monkeypatch, see(TARGETS[kind]))
-    with pytest.raises(KeyboardInterrupt), tapped(Recorder()):
+def test_an_exception_in_the_body_restores_everything(kind: str, fake: types.ModuleType) -> None:
+    planted = Taps([see(TARGETS[kind])])
+    with pytest.raises(KeyboardInterrupt), tapped(Recorder(), planted):
         raise KeyboardInterrupt
     assert fake.__dict__["function"] is function
 
@@ -165,34 +159,28 @@ def handing(target: str, arguments: Any = None, result: Any = None) -> Tap:
     return Tap(target=target, artifacts=("D",), observe=observe)
 
 
-def test_what_a_tap_yields_goes_on_in_place_of_all_arguments(
-    fake: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_a_tap_yields_goes_on_in_place_of_all_arguments(fake: Any) -> None:
     values, codec = [2], fake.Codec()
-    install(monkeypatch, handing(TARGETS["method"], (codec, values)))
-    with tapped(Recorder()):
+    planted = Taps([handing(TARGETS["method"], (codec, values))])
+    with tapped(Recorder(), planted):
         # The keyword would make the original fail.
         assert fake.Codec().compress([1], fail=True) is values
     assert fake.Codec().compress([1]) == [1]
 
 
-def test_what_a_tap_returns_goes_on_in_place_of_the_result(
-    fake: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_a_tap_returns_goes_on_in_place_of_the_result(fake: Any) -> None:
     values: list[int] = []  # which is no nothing
-    install(monkeypatch, handing(TARGETS["function"], result=values))
-    with tapped(Recorder()):
+    planted = Taps([handing(TARGETS["function"], result=values)])
+    with tapped(Recorder(), planted):
         assert fake.function([1]) is values
     assert fake.function([1]) == [1]
 
 
-def test_what_two_taps_hand_on_goes_through_both(
-    fake: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_two_taps_hand_on_goes_through_both(fake: Any) -> None:
     target = TARGETS["function"]
-    install(monkeypatch, handing(target, ([2],)), handing(target, result=[3]), see(target))
+    planted = Taps([handing(target, ([2],)), handing(target, result=[3]), see(target)])
     recorder = Recorder()
-    with tapped(recorder):
+    with tapped(recorder, planted):
         assert fake.function([1]) == [3]
     # The last that was installed is the first to see; what goes in is not yet another.
     before, after = recorder.table()["digest"].to_pylist()
@@ -201,17 +189,15 @@ def test_what_two_taps_hand_on_goes_through_both(
 
 
 @pytest.mark.parametrize("when", ["before the call", "after it"])
-def test_a_tap_that_fails_hands_nothing_on(
-    when: str, fake: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_tap_that_fails_hands_nothing_on(when: str, fake: Any) -> None:
     def observe(recorder: Recorder, *_: Any, **__: Any) -> Observation:
         if when == "after it":
             yield
         raise RuntimeError("planted")
 
-    install(monkeypatch, Tap(target=TARGETS["function"], artifacts=("D",), observe=observe))
+    planted = Taps([Tap(target=TARGETS["function"], artifacts=("D",), observe=observe)])
     recorder, values = Recorder(), [1]
-    with tapped(recorder):
+    with tapped(recorder, planted):
         assert fake.function(values) is values
     assert "D" in recorder.missing
 
@@ -219,16 +205,14 @@ def test_a_tap_that_fails_hands_nothing_on(
 # Failures: of the original, of the tap, of finding the target.
 
 
-def test_an_exception_of_the_original_is_its_own(
-    fake: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_exception_of_the_original_is_its_own(fake: Any) -> None:
     def observe(recorder: Recorder, *_: Any, **__: Any) -> Observation:
         with recorder.within("sample"):
             yield
 
-    install(monkeypatch, Tap(target=TARGETS["method"], artifacts=("D",), observe=observe))
+    planted = Taps([Tap(target=TARGETS["method"], artifacts=("D",), observe=observe)])
     recorder = Recorder()
-    with tapped(recorder):
+    with tapped(recorder, planted):
         with pytest.raises(OSError, match="no codec") as caught:
             fake.Codec().compress([1], fail=True)
         assert recorder.scope == "setup"
@@ -248,24 +232,22 @@ def test_an_exception_of_the_original_is_its_own(
     ],
 )
 def test_a_renamed_target_is_missing_and_others_are_recorded(
-    target: str, gone: str, fake: Any, monkeypatch: pytest.MonkeyPatch
+    target: str, gone: str, fake: Any
 ) -> None:
     renamed = Tap(target=target, artifacts=("ivf", "ivf_lengths"), observe=_see_result)
-    install(monkeypatch, renamed, see(TARGETS["function"]))
+    planted = Taps([renamed, see(TARGETS["function"])])
     recorder = Recorder()
-    with tapped(recorder):
+    with tapped(recorder, planted):
         fake.function([1])
     reason = f"tap target not found: {target}"
     assert recorder.missing == {"ivf": reason, "ivf_lengths": reason}, gone
     assert seen(recorder) == ["embs", "codes"]
 
 
-def test_what_a_class_inherits_is_not_what_it_defines(
-    fake: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    install(monkeypatch, see("fake.module:Codec.inherited"))
+def test_what_a_class_inherits_is_not_what_it_defines(fake: Any) -> None:
+    planted = Taps([see("fake.module:Codec.inherited")])
     recorder, values = Recorder(), [1]
-    with tapped(recorder):
+    with tapped(recorder, planted):
         assert fake.Codec().inherited(values) is values
     assert set(recorder.missing) == {"embs", "codes"}
     assert seen(recorder) == []
@@ -296,12 +278,10 @@ def inside(*passes: str) -> Tap:
         (inside("heldout"), []),
     ],
 )
-def test_a_tap_observes_only_within_its_passes(
-    tap: Tap, scopes: list[str], fake: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    install(monkeypatch, tap)
+def test_a_tap_observes_only_within_its_passes(tap: Tap, scopes: list[str], fake: Any) -> None:
+    planted = Taps([tap])
     recorder, values = Recorder(), [1]
-    with tapped(recorder):
+    with tapped(recorder, planted):
         for scope in ("setup", "sample", "chunk.3"):
             with recorder.within(scope):
                 assert fake.function(values) is values
@@ -310,9 +290,7 @@ def test_a_tap_observes_only_within_its_passes(
 
 
 @pytest.mark.parametrize("how", ["renamed", "failing"])
-def test_a_lost_pass_is_noted_for_all_that_is_seen_in_it(
-    how: str, fake: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_lost_pass_is_noted_for_all_that_is_seen_in_it(how: str, fake: Any) -> None:
     def fail(*_: Any, **__: Any) -> Observation:
         raise RuntimeError("planted")
         yield
@@ -323,9 +301,9 @@ def test_a_lost_pass_is_noted_for_all_that_is_seen_in_it(
     elsewhere = Tap(
         target=TARGETS["staticmethod"], artifacts=("embs",), observe=_see, within=("sample",)
     )
-    install(monkeypatch, gone, inside("sample", "chunk"), elsewhere)
+    planted = Taps([gone, inside("sample", "chunk"), elsewhere])
     recorder = Recorder()
-    with tapped(recorder):
+    with tapped(recorder, planted):
         fake.Codec().compress([1])
         fake.function([1])
         with recorder.within("sample"):
@@ -364,15 +342,13 @@ FAILING = {
 
 
 @pytest.mark.parametrize("name", FAILING)
-def test_a_failing_tap_is_noted_and_the_call_goes_on(
-    name: str, fake: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failing_tap_is_noted_and_the_call_goes_on(name: str, fake: Any) -> None:
     observe, reason = FAILING[name]
     target = TARGETS["function"]
     failing = Tap(target=target, artifacts=("D", "sample"), observe=observe)
-    install(monkeypatch, failing, see(TARGETS["method"]))
+    planted = Taps([failing, see(TARGETS["method"])])
     recorder, values = Recorder(), [1]
-    with tapped(recorder):
+    with tapped(recorder, planted):
         assert fake.function(values) is values
         assert recorder.scope == "setup"
         fake.Codec().compress(values)
@@ -381,16 +357,16 @@ def test_a_failing_tap_is_noted_and_the_call_goes_on(
     assert seen(recorder) == ["embs", "codes"]
 
 
-def test_the_first_reason_stays(fake: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_reason_stays(fake: Any) -> None:
     reasons = iter(["first", "second"])
 
     def observe(recorder: Recorder, *_: Any) -> Observation:
         raise RuntimeError(next(reasons))
         yield
 
-    install(monkeypatch, Tap(target=TARGETS["function"], artifacts=("D",), observe=observe))
+    planted = Taps([Tap(target=TARGETS["function"], artifacts=("D",), observe=observe)])
     recorder = Recorder()
-    with tapped(recorder):
+    with tapped(recorder, planted):
         fake.function([1])
         fake.function([1])
     assert recorder.missing == {"D": "tap on fake.module:function failed: RuntimeError: first"}
@@ -398,21 +374,23 @@ def test_the_first_reason_stays(fake: Any, monkeypatch: pytest.MonkeyPatch) -> N
 
 # The real table.
 
+WHOLE = Taps([*INDEX])
+
 
 def test_every_pass_that_a_tap_looks_into_is_opened_by_one() -> None:
-    opened = [tap.opens for tap in taps.TAPS if tap.opens]
+    opened = [tap.opens for tap in WHOLE if tap.opens]
     assert sorted(opened) == sorted(set(opened))
-    assert {name for tap in taps.TAPS for name in tap.within} == set(opened) <= set(SCOPES)
+    assert {name for tap in WHOLE for name in tap.within} == set(opened) <= set(SCOPES)
 
 
 def test_the_table_names_artifacts_of_the_catalogue_once() -> None:
-    named = [artifact for tap in taps.TAPS for artifact in tap.artifacts]
+    named = [artifact for tap in WHOLE for artifact in tap.artifacts]
     assert sorted(named) == sorted(set(named))
     assert set(named) <= set(BY_NAME)
 
 
 def test_every_intermediate_but_the_weights_has_a_tap() -> None:
-    named = {artifact for tap in taps.TAPS for artifact in tap.artifacts}
+    named = {artifact for tap in WHOLE for artifact in tap.artifacts}
     made = {name for name, artifact in BY_NAME.items() if artifact.kind == "intermediate"}
     assert made - named == {"weights"}
 
@@ -420,20 +398,20 @@ def test_every_intermediate_but_the_weights_has_a_tap() -> None:
 @pytest.mark.parametrize("depth", DEPTHS)
 def test_without_colbert_every_tapped_artifact_is_missing(depth: Depth) -> None:
     recorder = Recorder(depth=depth)
-    with tapped(recorder):
+    with tapped(recorder, WHOLE):
         pass
     made = {a.name for a in expected("cpu", depth) if a.kind == "intermediate"}
     assert set(recorder.missing) == made - {"weights"}
     assert all("tap target not found: colbert." in why for why in recorder.missing.values())
 
 
-def test_a_store_that_fails_stops_the_run(fake: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_fails_stops_the_run(fake: Any) -> None:
     def store(recorder: Recorder, *_: Any, **__: Any) -> Observation:
         yield
         raise MatrixError("cannot store a value")
 
-    install(monkeypatch, Tap(target=TARGETS["function"], artifacts=("embs",), observe=store))
+    planted = Taps([Tap(target=TARGETS["function"], artifacts=("embs",), observe=store)])
     recorder = Recorder()
-    with tapped(recorder), pytest.raises(MatrixError, match="cannot store a value"):
+    with tapped(recorder, planted), pytest.raises(MatrixError, match="cannot store a value"):
         fake.function([1])
     assert recorder.missing == {}

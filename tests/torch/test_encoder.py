@@ -17,6 +17,7 @@ from matrix_capture import inputs
 from matrix_capture.catalogue import DEPTHS, Depth
 from matrix_capture.digest import content_hash, snapshot
 from matrix_capture.encoder import MODULES, tensors, watched_modules
+from matrix_capture.index_taps import INDEX
 from matrix_capture.job import Job
 from matrix_capture.launch import configured
 from matrix_capture.recorder import Recorder
@@ -99,7 +100,7 @@ def checkpoint(request: pytest.FixtureRequest, load: Load) -> Any:
 
 def encoded(checkpoint: Any, recorder: Recorder) -> None:
     """Encode the passages under taps, as an indexer does."""
-    with tapped(recorder), recorder.within("sample"), torch.inference_mode():
+    with tapped(recorder, INDEX), recorder.within("sample"), torch.inference_mode():
         checkpoint.docFromText(PASSAGES, bsize=2, keep_dims="flatten")
 
 

@@ -7,6 +7,7 @@ import torch
 from colbert.indexing.codecs.residual import ResidualCodec
 from colbert.modeling.checkpoint import Checkpoint
 
+from matrix_capture.index_taps import INDEX
 from matrix_capture.pipeline import Pipeline
 from matrix_capture.recorder import Recorder
 from matrix_capture.taps import tapped
@@ -51,7 +52,7 @@ def checkpoint(here: Pipeline) -> Any:
 
 
 def encoded(checkpoint: Any, here: Pipeline, recorder: Recorder) -> Digests:
-    with tapped(recorder), recorder.within("sample"), torch.inference_mode():
+    with tapped(recorder, INDEX), recorder.within("sample"), torch.inference_mode():
         checkpoint.docFromText(list(here.job.collection[:PASSAGES]), bsize=4, keep_dims="flatten")
     return digests(recorder)
 

@@ -13,12 +13,13 @@ import torch
 from colbert.data.collection import Collection
 from colbert.indexing.collection_indexer import CollectionIndexer
 
-from matrix_capture import inputs
+from matrix_capture import inputs, pipeline
 from matrix_capture.catalogue import BY_NAME, expected
 from matrix_capture.index_files import record_index
+from matrix_capture.index_taps import INDEX
 from matrix_capture.pipeline import Pipeline
 from matrix_capture.recorder import Recorder
-from matrix_capture.taps import TAPS, _find
+from matrix_capture.taps import Taps, _find
 
 PASSAGES = 28
 CHUNK = 8  # passages: three whole chunks and a half
@@ -136,9 +137,9 @@ def test_chunks_are_told_apart_by_one_of_two_functions(
     name: str, chunked: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, _ = captured(chunked, "whole")
-    kept = [tap for tap in TAPS if not tap.target.endswith(f":{name}")]
-    own = {artifact for tap in TAPS if tap not in kept for artifact in tap.artifacts}
-    monkeypatch.setattr("matrix_capture.taps.TAPS", kept)
+    kept = [tap for tap in INDEX if not tap.target.endswith(f":{name}")]
+    own = {artifact for tap in INDEX if tap not in kept for artifact in tap.artifacts}
+    monkeypatch.setattr(pipeline, "INDEX", Taps(kept))
     without, _ = captured(chunked, "without")
     keys = ("artifact", "part", "scope", "occurrence", "digest")
     assert [[row[key] for key in keys] for row in without] == [

@@ -9,14 +9,15 @@ import torch
 from colbert.indexing.codecs.residual import ResidualCodec
 from colbert.infra import launcher
 
-from matrix_capture import pipeline, runner, taps
+from matrix_capture import pipeline, runner
 from matrix_capture.catalogue import BY_NAME, POSITION, expected
 from matrix_capture.errors import MatrixError
+from matrix_capture.index_taps import INDEX
 from matrix_capture.pipeline import Pipeline
 from matrix_capture.recorder import Recorder
 from matrix_capture.schema import Capture
 from matrix_capture.settings import read_settings
-from matrix_capture.taps import Observation, Tap, tapped
+from matrix_capture.taps import Observation, Tap, Taps, tapped
 
 ROOT = Path(__file__).parents[2]
 
@@ -121,7 +122,7 @@ def test_a_tap_that_changes_a_tensor_is_found_out(
 ) -> None:
     target = "colbert.indexing.codecs.residual:ResidualCodec.binarize"
     planted = Tap(target=target, artifacts=("raw_residuals",), observe=perturb)
-    monkeypatch.setattr(taps, "TAPS", [planted])
+    monkeypatch.setattr(pipeline, "INDEX", Taps([planted]))
     observer = here._certify()
     assert not observer.identical
     assert observer.differing == ("0.residuals.pt#0",)
@@ -181,7 +182,7 @@ def test_a_failing_stage_leaves_colbert_as_it_was(
     assert dict(vars(ResidualCodec)) == before
     assert recorder.scope == "setup"
     assert "centroids" in recorder.table()["artifact"].to_pylist()
-    with tapped(Recorder()):
+    with tapped(Recorder(), INDEX):
         pass
 
 

@@ -11,13 +11,14 @@ import msgspec
 import pytest
 
 from matrix_capture import pipeline
+from matrix_capture.index_taps import INDEX
 from matrix_capture.job import Job
 from matrix_capture.pipeline import Pipeline
 from matrix_capture.recorder import Recorder
-from matrix_capture.taps import TAPS, _find
+from matrix_capture.taps import _find
 
 PASSAGES = 24
-PLACED = {artifact for tap in TAPS if tap.within for artifact in tap.artifacts}
+PLACED = {artifact for tap in INDEX if tap.within for artifact in tap.artifacts}
 
 
 def rename(target: str, patch: pytest.MonkeyPatch) -> None:
@@ -55,7 +56,7 @@ def seen(recorder: Recorder) -> Seen:
 
 def lost(target: str, everything: Seen) -> Seen:
     """What a run does not see without that target."""
-    taps = [tap for tap in TAPS if tap.target == target]
+    taps = [tap for tap in INDEX if tap.target == target]
     own = {artifact for tap in taps for artifact in tap.artifacts}
     passes = {tap.opens for tap in taps if tap.opens}
     return {
@@ -85,7 +86,7 @@ def whole_run(imported: Job, tmp_path_factory: pytest.TempPathFactory) -> Whole:
     return Whole(seen=seen(recorder), index=pipeline._digests(index))
 
 
-@pytest.mark.parametrize("target", dict.fromkeys(tap.target for tap in TAPS))
+@pytest.mark.parametrize("target", dict.fromkeys(tap.target for tap in INDEX))
 def test_a_renamed_function_costs_its_artifacts_and_nothing_else(
     target: str, whole_run: Whole, here: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,17 +6,18 @@ import pytest
 import torch
 
 from matrix_capture.catalogue import DEPTHS, Depth, expected
+from matrix_capture.index_taps import INDEX
 from matrix_capture.pipeline import Pipeline
 from matrix_capture.recorder import Recorder
-from matrix_capture.taps import TAPS, _find, _torch_calls, tapped
+from matrix_capture.taps import _find, tapped, torch_calls
 
-TARGETS = list(dict.fromkeys(tap.target for tap in TAPS))
+TARGETS = list(dict.fromkeys(tap.target for tap in INDEX))
 
 pytestmark = pytest.mark.usefixtures("imported")
 
 
 def owners() -> list[tuple[Any, str, Any]]:
-    found = [_find(tap.target) for tap in TAPS]
+    found = [_find(tap.target) for tap in INDEX]
     return [(owner, name, vars(owner)[name]) for owner, name in found]
 
 
@@ -29,7 +30,7 @@ def test_every_target_exists(target: str) -> None:
 def test_installing_finds_everything_and_leaves_nothing() -> None:
     before = owners()
     recorder = Recorder()
-    with tapped(recorder):
+    with tapped(recorder, INDEX):
         assert all(vars(owner)[name] is not was for owner, name, was in before)
     assert recorder.missing == {}
     assert owners() == before
@@ -42,9 +43,11 @@ def test_a_renamed_target_is_noted_for_all_that_is_lost(
 ) -> None:
     monkeypatch.delattr(*_find(target))
     recorder = Recorder(depth=depth)
-    with tapped(recorder):
+    with tapped(recorder, INDEX):
         pass
-    lost = {artifact for tap in TAPS if tap.target == target for artifact in tap.lost_without}
+    lost = {
+        artifact for tap in INDEX if tap.target == target for artifact in INDEX.lost_without(tap)
+    }
     lost &= {artifact.name for artifact in expected("cpu", depth)}
     assert lost
     assert recorder.missing == dict.fromkeys(lost, f"tap target not found: {target}")
@@ -60,7 +63,7 @@ def seen_by(calls: list[Any]) -> Any:
 def test_normalize_is_seen() -> None:
     calls: list[Any] = []
     vectors = torch.ones(2, 4)
-    with _torch_calls(normalize=seen_by(calls)):
+    with torch_calls(normalize=seen_by(calls)):
         result = torch.nn.functional.normalize(vectors, dim=-1)
     ((arguments, seen),) = calls
     assert arguments[0] is vectors
@@ -71,7 +74,7 @@ def test_normalize_is_seen() -> None:
 def test_sort_is_seen(spelling: str) -> None:
     calls: list[Any] = []
     codes = torch.tensor([2, 1, 2, 0])
-    with _torch_calls(sort=seen_by(calls)):
+    with torch_calls(sort=seen_by(calls)):
         result = codes.sort() if spelling == "method" else torch.sort(codes)
         codes.argsort()
         codes.sum()
@@ -83,8 +86,8 @@ def test_sort_is_seen(spelling: str) -> None:
 def test_watchers_nest() -> None:
     outer: list[Any] = []
     inner: list[Any] = []
-    with _torch_calls(sort=seen_by(outer)):
-        with _torch_calls(normalize=seen_by(inner)):
+    with torch_calls(sort=seen_by(outer)):
+        with torch_calls(normalize=seen_by(inner)):
             torch.nn.functional.normalize(torch.ones(2, 2))
             torch.ones(2).sort()
         torch.nn.functional.normalize(torch.ones(2, 2))
@@ -95,7 +98,7 @@ def test_a_watcher_is_removed_after_an_exception() -> None:
     calls: list[Any] = []
 
     def fail() -> None:
-        with _torch_calls(sort=seen_by(calls)):
+        with torch_calls(sort=seen_by(calls)):
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -111,7 +114,7 @@ def test_a_failing_watcher_fails_where_the_block_ends() -> None:
         raise LookupError("planted")
 
     def watch() -> None:
-        with _torch_calls(sort=observe):
+        with torch_calls(sort=observe):
             results.append(torch.tensor([2, 1]).sort().values.tolist())
 
     with pytest.raises(LookupError, match="planted"):

@@ -1,0 +1,195 @@
+"""The rankings file of a lane: what was found in which index under which release.
+
+One Parquet file per lane. Its metadata key `rankings` holds a `Header` as JSON, with one `Search`
+for each index searched with a release. No torch here: compare and site import this module.
+"""
+
+import fcntl
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import blake3
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from matrix_capture.errors import MatrixError
+from matrix_capture.schema import CaptureCode, replacing, write_atomically
+
+SCHEMA_VERSION = 1
+METADATA_KEY = b"rankings"
+
+DEPTH = 100
+"""How many results each query asks for."""
+
+COLUMNS = pa.schema(
+    [
+        ("index_torch", pa.string()),
+        ("search_torch", pa.string()),
+        ("mmap", pa.bool_()),
+        ("query", pa.int32()),
+        ("rank", pa.int32()),
+        ("pid", pa.int32()),
+        ("score", pa.float32()),
+    ]
+)
+"""`query` and `pid` count from 0 in the lane's queries and collection, `rank` from 1."""
+
+
+class Search(msgspec.Struct, frozen=True, kw_only=True):
+    """One index searched with one release; where it failed, it has no rows.
+
+    `index` is the hash of the files that were searched, `started` UTC in ISO 8601. `error` and
+    `message` are the exception's type and first line.
+    """
+
+    index_torch: str
+    search_torch: str
+    mmap: bool
+    state: Literal["ok", "failed"]
+    index: str
+    started: str
+    seconds: float
+    capture_code: CaptureCode
+    error: str = ""
+    message: str = ""
+
+    @property
+    def key(self) -> tuple[str, str, bool]:
+        """Of all searches with this key the lane keeps one."""
+        return self.index_torch, self.search_torch, self.mmap
+
+
+class Header(msgspec.Struct, frozen=True, kw_only=True):
+    """What holds for all rankings of a lane, and each search.
+
+    `inputs` are the hashes of what was indexed and asked, `relevant` the passages known to answer
+    each query.
+    """
+
+    schema_version: int
+    lane: str
+    inputs: dict[str, str]
+    relevant: tuple[tuple[int, ...], ...]
+    searches: tuple[Search, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rankings:
+    """A rankings file in memory: the header and a table with `COLUMNS`."""
+
+    header: Header
+    table: Any
+
+    def search(self, index_torch: str, search_torch: str, *, mmap: bool = False) -> Search | None:
+        """The search with that key, or None."""
+        wanted = (index_torch, search_torch, mmap)
+        return next((search for search in self.header.searches if search.key == wanted), None)
+
+    def rows(self, index_torch: str, search_torch: str, *, mmap: bool = False) -> Any:
+        """The rows of one search as a table, in order of query and rank."""
+        return self.table.filter(_of(self.table, (index_torch, search_torch, mmap)))
+
+
+def rankings_path(data: Path, lane: str) -> Path:
+    """Where the rankings of a lane live below the data folder."""
+    return data / "rankings" / f"{lane}.parquet"
+
+
+def read_rankings(path: Path) -> Rankings:
+    """Read a rankings file, checking it against this schema.
+
+    Raises:
+        MatrixError: there is none, or it is truncated, foreign or of another schema version.
+    """
+    if not path.exists():
+        raise MatrixError(f"{path}: no rankings; nox -s search makes them")
+    try:
+        table = pq.read_table(path, page_checksum_verification=True)
+        header = msgspec.json.decode((table.schema.metadata or {})[METADATA_KEY], type=Header)
+        table = table.select(COLUMNS.names).cast(COLUMNS).replace_schema_metadata(None)
+    except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError, RecursionError) as error:
+        raise MatrixError(f"{path}: not a readable rankings file ({error}); {_CURE}") from None
+    except msgspec.DecodeError as error:
+        raise MatrixError(f"{path}: its header is damaged ({error}); {_CURE}") from None
+    if header.schema_version != SCHEMA_VERSION:
+        raise MatrixError(
+            f"{path}: schema version {header.schema_version}, but this release reads "
+            f"{SCHEMA_VERSION}; {_CURE}"
+        )
+    if any(table.column(name).null_count for name in COLUMNS.names):
+        raise MatrixError(f"{path}: has empty entries; {_CURE}")
+    return Rankings(header=header, table=table)
+
+
+def record_searches(data: Path, header: Header, found: Sequence[tuple[Search, Any]]) -> Path:
+    """Add searches and their rows to the rankings of a lane; returns the path.
+
+    A search takes the place of the one with its key; the whole file moves to `history/` before rows
+    are lost that are not found again. A file of other inputs is replaced.
+    """
+    path = rankings_path(data, header.lane)
+    with _locked(path):
+        kept, lost = Rankings(header=header, table=COLUMNS.empty_table()), False
+        if path.exists():
+            kept, lost = _without(read_rankings(path), header, found)
+        if lost:
+            old = path.read_bytes()
+            name = f"{blake3.blake3(old).hexdigest()}.parquet"
+            with replacing(data / "history" / header.lane / "rankings" / name) as file:
+                file.write(old)
+        searches = sorted((*kept.header.searches, *(one for one, _ in found)), key=_key)
+        new = msgspec.structs.replace(header, searches=tuple(searches))
+        table = pa.concat_tables([kept.table, *(rows.cast(COLUMNS) for _, rows in found)])
+        order = [(name, "ascending") for name in COLUMNS.names[:5]]
+        metadata = {METADATA_KEY: msgspec.json.encode(new)}
+        write_atomically(path, table.sort_by(order).replace_schema_metadata(metadata))
+    return path
+
+
+def _without(
+    old: Rankings, header: Header, found: Sequence[tuple[Search, Any]]
+) -> tuple[Rankings, bool]:
+    """What stays of the rankings on record, and whether anything is lost for good."""
+    if old.header.inputs != header.inputs:
+        return Rankings(header=header, table=COLUMNS.empty_table()), True
+    table, lost = old.table, False
+    for search, rows in found:
+        same = _of(table, search.key)
+        before = table.filter(same)
+        lost |= before.num_rows > 0 and not before.equals(rows.cast(COLUMNS).combine_chunks())
+        table = table.filter(pc.invert(same))
+    new = {search.key for search, _ in found}
+    searches = tuple(search for search in old.header.searches if search.key not in new)
+    return Rankings(
+        header=msgspec.structs.replace(old.header, searches=searches), table=table
+    ), lost
+
+
+def _of(table: Any, key: tuple[str, str, bool]) -> Any:
+    """Which rows of a table are those of a search."""
+    index_torch, search_torch, mmap = key
+    same = pc.and_(
+        pc.equal(table["index_torch"], index_torch), pc.equal(table["search_torch"], search_torch)
+    )
+    return pc.and_(same, pc.equal(table["mmap"], mmap))
+
+
+def _key(search: Search) -> tuple[str, str, bool]:
+    return search.key
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Several captures of a lane may end at once: each adds to what the one before has written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with (path.parent / f".{path.stem}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+_CURE = "move it out of the data folder and search again"
