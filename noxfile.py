@@ -109,7 +109,7 @@ for _release in RELEASES:
 
 def _capture(session: nox.Session, release: str, options: argparse.Namespace) -> None:
     lane = LANES[options.lane]
-    pins = ("--constraint", lane["constraints"])
+    pins = _flag("--constraint", lane.get("constraints"))
     command = ["python", "-m", "matrix_capture"]
     which = ["--torch", release, "--lane", options.lane, "--data", str(options.data)]
     which += ["--cache", str(CACHE), *_lane_flags(options)]
@@ -515,8 +515,8 @@ def _pipeline_requirements(release: str, lane: dict[str, Any], colbert: str) -> 
         colbert,
         "faiss-gpu" if lane.get("kmeans") == "cuda" else "faiss-cpu",
         "setuptools",  # torch compiles extensions with it but did not always require it
-        "--constraint",
-        lane["constraints"],
+        # Nothing pinned: what is here already, for this package's sake, must not decide either.
+        *(_flag("--constraint", lane.get("constraints")) or ["--upgrade"]),
     )
 
 

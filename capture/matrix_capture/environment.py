@@ -70,17 +70,18 @@ def factors(lane: Lane, installed: dict[str, str], built: str = "") -> dict[str,
 
 
 def pins(lane: Lane) -> dict[str, str]:
-    """The version of each package that the lane fixes.
+    """The version of each package that the lane's constraints fix; colbert-ai is none of them.
 
     Raises:
         MatrixError: its constraints cannot be read.
     """
+    if lane.constraints is None:
+        return {}
     try:
         constraints = Path(lane.constraints).read_text(encoding="utf-8")
     except OSError as error:
         raise MatrixError(f"{lane.constraints}: {error.strerror}; matrix.toml names it") from None
-    pinned = re.findall(r"^([\w.-]+)==([\w.+!-]+)", constraints, re.MULTILINE)
-    return {"colbert-ai": lane.colbert, **dict(pinned)}
+    return dict(re.findall(r"^([\w.-]+)==([\w.+!-]+)", constraints, re.MULTILINE))
 
 
 def colbert_origin() -> str:

@@ -11,6 +11,9 @@ from pathlib import Path
 
 from matrix_capture.errors import MatrixError
 
+LATEST = "latest"
+"""The release that the installer chooses."""
+
 _VERSION = re.compile(r"\d+(\.\d+)*((a|b|rc)\d+)?(\.post\d+)?(\.dev\d+)?", re.ASCII)
 # Neither a password nor a token fits in: the address goes into the record.
 _REMOTE = re.compile(
@@ -29,14 +32,19 @@ _DOCUMENTS = ("*.md", "*.rst", "LICENSE*")
 class Revision:
     """A release of colbert-ai, a commit of its repository, or a source tree.
 
-    `label` is its name in records, which hold no path of a machine: a version, `git+URL@SHA` or
-    `tree:<hash>`. `argument` says the same on a command line. `origin` is the commit, or the hash
-    of the source tree; empty for a release.
+    `label` is its name in records, which hold no path of a machine: a version, `latest`,
+    `git+URL@SHA` or `tree:<hash>`. `argument` says the same on a command line. `origin` is the
+    commit, or the hash of the source tree; empty for a release.
     """
 
     label: str
     argument: str
     origin: str = ""
+
+    @property
+    def version(self) -> str:
+        """The version that must be installed; empty where any may be."""
+        return "" if self.origin or self.label == LATEST else self.label
 
     @property
     def tree(self) -> bool:
@@ -50,13 +58,13 @@ class Revision:
     def requirement(self, trees: Path) -> str:
         """What an installer is asked for; a source tree is `trees/<its hash>`."""
         if not self.origin:
-            return f"colbert-ai=={self.label}"
+            return f"colbert-ai=={self.version}" if self.version else "colbert-ai"
         where = (trees / self.origin).absolute().as_uri() if self.tree else self.argument
         return f"colbert-ai @ {where}"
 
 
 def read_revision(text: str, trees: Path | None = None) -> Revision:
-    """What `--colbert` asks for: a version, `git+URL@SHA`, or the folder of a source tree.
+    """What `--colbert` asks for: a version, `latest`, `git+URL@SHA`, or a source tree's folder.
 
     With `trees`, a source tree is copied to `trees/<its hash>`, where no edit reaches it any more;
     from then on `tree:<its hash>` names it.
@@ -64,7 +72,7 @@ def read_revision(text: str, trees: Path | None = None) -> Revision:
     Raises:
         MatrixError: it is none of those.
     """
-    if _VERSION.fullmatch(text):
+    if text == LATEST or _VERSION.fullmatch(text):
         return Revision(label=text, argument=text)
     if found := _REMOTE.fullmatch(text):
         return Revision(label=text, argument=text, origin=found["sha"])

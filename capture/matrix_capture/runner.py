@@ -98,10 +98,8 @@ class Request:
     @property
     def pins(self) -> dict[str, str]:
         """The version of each package that must be installed; a build of colbert-ai has any."""
-        pins = environment.pins(self.fixed) | {"colbert-ai": self.colbert.label}
-        if self.colbert.origin:
-            del pins["colbert-ai"]
-        return pins
+        colbert = {"colbert-ai": self.colbert.version} if self.colbert.version else {}
+        return environment.pins(self.fixed) | colbert
 
     @property
     def lane_name(self) -> str:
@@ -138,11 +136,12 @@ class Request:
         Raises:
             MatrixError: they cannot be had, or a copy is given of what needs none.
         """
+        wanted = self.fixed.passages if self.passages is None else self.passages
         if self.fixed.inputs == "conditionalqa":
-            return conditionalqa.prepare(self.copy, self.cache, self.passages)
+            return conditionalqa.prepare(self.copy, self.cache, wanted)
         if self.copy is not None:
             raise MatrixError(f"lane {self.lane} has embedded inputs; --inputs is not for it")
-        passages = inputs.DEFAULT_PASSAGES if self.passages is None else self.passages
+        passages = inputs.DEFAULT_PASSAGES if wanted is None else wanted
         return inputs.prepare(self.cache / "sources", self.cache, passages)
 
 
@@ -301,7 +300,7 @@ def _check_colbert(request: Request) -> None:
     if version is None:
         return
     wanted, origin = request.colbert, environment.colbert_origin()
-    same = origin.startswith(wanted.origin) if wanted.origin else version == wanted.label
+    same = origin.startswith(wanted.origin) if wanted.origin else wanted.version in ("", version)
     if not same or bool(origin) != bool(wanted.origin):
         found = f"{version} built from {origin}" if origin else version
         raise MatrixError(

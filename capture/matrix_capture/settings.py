@@ -15,14 +15,19 @@ Bound = Annotated[float, msgspec.Meta(ge=0)]
 
 
 class Lane(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The factors one lane holds fixed."""
+    """The factors one lane holds fixed.
+
+    Without `constraints` the installer decides on every package but torch; `passages` are how many
+    of the inputs' passages a run takes unless told otherwise, None for the inputs' own number.
+    """
 
     title: str
     device: Device
     python: str
     colbert: str
     threads: Annotated[int, msgspec.Meta(ge=1)]
-    constraints: str
+    constraints: str | None = None
+    passages: Annotated[int, msgspec.Meta(ge=1)] | None = None
     inputs: Literal["embedded", "conditionalqa"] = "embedded"
     kmeans: Device = "cpu"
 

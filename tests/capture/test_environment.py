@@ -116,9 +116,12 @@ def test_the_factors_of_a_lane_as_found_here() -> None:
 def test_the_pins_of_a_lane(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     found = pins(LANE)
-    assert found["colbert-ai"] == LANE.colbert
     assert (found["numpy"], found["faiss-cpu"]) == ("1.26.4", "1.8.0.post1")
-    assert "torch" not in found
+    assert not {"torch", "colbert-ai"} & set(found)
+
+
+def test_a_lane_without_constraints_pins_nothing() -> None:
+    assert pins(msgspec.structs.replace(LANE, constraints=None)) == {}
 
 
 def test_pins_that_cannot_be_read(tmp_path: Path) -> None:
@@ -129,6 +132,8 @@ def test_pins_that_cannot_be_read(tmp_path: Path) -> None:
 
 def test_no_lane_pins_colbert_where_an_option_could_not_move_it() -> None:
     for name, lane in read_settings(ROOT / "matrix.toml").lanes.items():
+        if lane.constraints is None:
+            continue
         constraints = (ROOT / lane.constraints).read_text(encoding="utf-8")
         assert not re.search(r"^colbert", constraints, re.MULTILINE | re.IGNORECASE), name
 

@@ -55,7 +55,14 @@ def test_a_release(version: str) -> None:
     revision = read_revision(version)
     assert revision == Revision(label=version, argument=version)
     assert revision.requirement(Path("trees")) == f"colbert-ai=={version}"
-    assert revision.built("") == ""
+    assert (revision.version, revision.built("")) == (version, "")
+
+
+def test_the_release_that_the_installer_chooses() -> None:
+    revision = read_revision("latest")
+    assert revision == Revision(label="latest", argument="latest")
+    assert revision.requirement(Path("trees")) == "colbert-ai"
+    assert (revision.version, revision.built("")) == ("", "")
 
 
 @pytest.mark.parametrize(
@@ -118,7 +125,7 @@ def test_any_other_address_is_refused_and_not_repeated(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        *("", "-", "--index-url=https://example.org", "-e", "v0.2.21", "0.2.*", ">=0.2", "latest"),
+        *("", "-", "--index-url=https://example.org", "-e", "v0.2.21", "0.2.*", ">=0.2", "newest"),
         *("0.2.21 --pre", "https://example.org/x.whl", "/nowhere", "no\nsuch", "a\0b", "x" * 5000),
         *("tree:", "tree:0123", "TREE:" + "0" * 32),
     ],

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from matrix_capture import environment, runner
+from matrix_capture import environment, process, runner
 from matrix_capture.errors import MatrixError
 from matrix_capture.job import Event, Job
 from matrix_capture.recorder import Recorder
@@ -232,6 +232,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
     [
         (None, ("0.2.22", ""), "0.2.22"),
         (read_revision("0.2.21"), ("0.2.21", ""), "0.2.21"),
+        (read_revision("latest"), ("0.2.23", ""), "0.2.23"),
         (COMMIT, ("0.2.23", "501c29dff"), "0.2.23 git+https://example.org/ColBERT@501c29dff"),
         (TREE, ("0.2.22", TREE.origin), f"0.2.22 {TREE.label}"),
     ],
@@ -256,6 +257,7 @@ def test_the_record_says_which_colbert_ran(
         (None, ("0.2.22", "ColBERT")),
         (read_revision("0.2.21"), ("0.2.22", "")),
         (read_revision("0.2.22"), ("0.2.22", TREE.origin)),
+        (read_revision("latest"), ("0.2.22", TREE.origin)),
         (COMMIT, ("0.2.22", "")),
         (COMMIT, ("0.2.22", "ffffffff")),
         (COMMIT, ("0.2.22", TREE.origin)),
@@ -480,7 +482,7 @@ def test_a_single_run_has_no_control(tables: list[pa.Table]) -> None:
 def test_a_second_run_that_fails_is_a_failure_and_no_control(
     request_: Request, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def run(_request: Any, job: Job, folder: Path, _progress: Any) -> list[Event]:
+    def run(job: Job, folder: Path, *_: Any) -> list[Event]:
         repeat = job.repeat
         values = {"D": 1} if repeat else {"D": 1, "codes": 2}
         pq.write_table(rows_of(repeat, **values), folder / "rows.parquet")
@@ -489,7 +491,7 @@ def test_a_second_run_that_fails_is_a_failure_and_no_control(
             return [load, Event(stage="index", state="failed", error="RuntimeError", message="no")]
         return [load, Event(stage="index", state="ok")]
 
-    monkeypatch.setattr(runner, "_run", run)
+    monkeypatch.setattr(runner, "run_job", run)
     found = read_capture(capture(request_, 0.0))
     assert (found.record.failed_stage(), found.record.repeats) == ("index", 2)
     assert found.record.control is None
@@ -588,6 +590,17 @@ def test_the_lanes_own_release_is_no_option(request_: Request) -> None:
     assert (same.options, same.lane_name) == (request_.options, request_.lane_name)
 
 
+def test_a_lane_without_constraints_takes_what_was_installed_and_its_own_slice(
+    request_: Request,
+) -> None:
+    latest = dataclasses.replace(request_, lane="cpu-latest", passages=None)
+    assert (latest.pins, latest.options, latest.lane_name) == ({}, {}, "cpu-latest")
+    assert len(latest.inputs().collection) == 96
+    assert len(dataclasses.replace(latest, passages=16).inputs().collection) == 16
+    recorded(latest, packages={"colbert-ai": "9.9", "numpy": "9.9"})
+    assert stale(latest) is None
+
+
 def test_a_commit_may_call_itself_any_version(request_: Request) -> None:
     built = dataclasses.replace(request_, revision=COMMIT)
     recorded(built, packages={**PACKAGES, "colbert-ai": "0.2.99"})
@@ -625,10 +638,10 @@ def test_a_pipeline_runs_under_the_threads_of_the_lane(monkeypatch: pytest.Monke
     monkeypatch.setenv("OMP_NUM_THREADS", "64")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     lane = SETTINGS.lane("cpu-pinned")
-    found = runner.variables(lane)
+    found = process.variables(lane)
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     assert {found[name] for name in names} == {"2"}
     assert found["CUDA_VISIBLE_DEVICES"] == ""
     assert found["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
     on_gpu = msgspec.structs.replace(lane, device="cuda")
-    assert runner.variables(on_gpu)["CUDA_VISIBLE_DEVICES"] == "0"
+    assert process.variables(on_gpu)["CUDA_VISIBLE_DEVICES"] == "0"

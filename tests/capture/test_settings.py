@@ -66,6 +66,14 @@ def test_the_lane_of_the_hugging_face_scale(shipped: Settings) -> None:
     assert (lane.threads, lane.constraints) == (baseline.threads, baseline.constraints)
 
 
+def test_the_lane_of_what_a_user_gets_pins_nothing(shipped: Settings) -> None:
+    lane = shipped.lane("cpu-latest")
+    assert (lane.device, lane.python, lane.colbert, lane.threads) == ("cpu", "3.11", "latest", 2)
+    assert (lane.constraints, lane.passages) == (None, 96)
+    pinned = [other for name, other in shipped.lanes.items() if name != "cpu-latest"]
+    assert all(other.constraints and other.passages is None for other in pinned)
+
+
 def test_the_tolerances_are_those_of_the_design(shipped: Settings) -> None:
     found = {
         name: {dtype: (bound.atol, bound.rtol) for dtype, bound in profile.items()}
@@ -197,6 +205,10 @@ FAULTS: dict[str, tuple[Callable[[str], str], str]] = {
     "unknown device": (lambda text: text.replace('"cpu"', '"tpu"'), r"'tpu'.*device"),
     "no threads": (lambda text: text.replace("threads = 2\n", ""), "`threads`"),
     "zero threads": (lambda text: text.replace("threads = 2", "threads = 0"), ">= 1.*threads"),
+    "no passages": (
+        lambda text: text.replace("threads = 2", "threads = 2\npassages = 0"),
+        ">= 1.*passages",
+    ),
     "python as a number": (lambda text: text.replace('"3.11"', "3.11"), r"`str`.*python"),
     "negative tolerance": (lambda text: text.replace("1e-8", "-1e-8"), ">= 0.*atol"),
     "no number": (lambda text: text.replace("1e-8", "nan"), ">= 0.*atol"),
