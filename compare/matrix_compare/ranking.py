@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import numpy.typing as npt
+from pytrec_eval import RelevanceEvaluator
 
 from matrix_capture.errors import MatrixError
 
@@ -77,7 +78,9 @@ _PERSISTENCE = 0.9
 _CUTOFF = 10
 """How many results count for effectiveness."""
 
-_MEASURES = ("MRR@10", "nDCG@10", "Recall@10")
+_MEASURES = {"MRR@10": "recip_rank", "nDCG@10": "ndcg_cut_10", "Recall@10": "recall_10"}
+"""What trec_eval calls them."""
+
 _DRAWS = 9999
 
 Floats = npt.NDArray[np.float64]
@@ -235,10 +238,10 @@ def _rank_biased_overlap(both: _Shared) -> Floats:
     p = _PERSISTENCE
     short = np.minimum(both.lengths_a, both.lengths_b)[:, None]
     long = np.maximum(both.lengths_a, both.lengths_b)[:, None]
-    arrivals = np.zeros((len(short), max(1, int(long.max()))))
-    np.add.at(arrivals, (both.query, both.reached - 1), 1)
-    common = arrivals.cumsum(axis=1)
-    depth = np.arange(1, arrivals.shape[1] + 1)
+    depth = np.arange(1, max(1, int(long.max())) + 1)
+    cells = both.query * len(depth) + both.reached - 1
+    arrivals = np.bincount(cells, minlength=len(short) * len(depth))
+    common = arrivals.reshape(len(short), len(depth)).cumsum(axis=1)
     # An empty ranking has nothing in common, whatever it is divided by.
     last, longest = np.maximum(short, 1), np.maximum(long, 1)
     at_last, at_longest = (np.take_along_axis(common, end - 1, axis=1) for end in (last, longest))
@@ -313,9 +316,7 @@ def _effectiveness(
 
 
 def _measured(ranking: _Ranking, judged: _Judged) -> list[Floats]:
-    """For each measure its value for each judged query."""
-    from ir_measures import RR, R, nDCG, pytrec_eval  # noqa: PLC0415
-
+    """For each measure its value for each judged query, 0 for one without results."""
     # trec_eval ranks by score and equal scores by name, so it is given a score that falls with each
     # rank. It has no reciprocal rank with a cutoff: what is behind is left out.
     run: dict[str, dict[str, float]] = {}
@@ -323,12 +324,11 @@ def _measured(ranking: _Ranking, judged: _Judged) -> list[Floats]:
     columns = (ranking.query, ranking.rank, ranking.pid)
     for query, rank, pid in zip(*(column[counts].tolist() for column in columns), strict=True):
         run.setdefault(str(query), {})[str(pid)] = float(-rank)
-    measures = (RR, nDCG @ _CUTOFF, R @ _CUTOFF)
-    found = {
-        (metric.measure, metric.query_id): metric.value
-        for metric in pytrec_eval.evaluator(measures, judged).iter_calc(run)
-    }
-    return [np.array([found[measure, query] for query in judged]) for measure in measures]
+    found = RelevanceEvaluator(judged, set(_MEASURES.values())).evaluate(run)
+    return [
+        np.array([found[query][name] if query in found else 0.0 for query in judged])
+        for name in _MEASURES.values()
+    ]
 
 
 def _interval(differences: Floats) -> Interval:
