@@ -138,7 +138,7 @@ def build(
     dtypes = _dtypes(a) | _dtypes(b)
     profiles = tuple(settings.profiles)
     lines = tuple(_line(row, policy, dtypes, profiles) for row in rows)
-    doubts = (*_doubts(a.record), *_doubts(b.record))
+    doubts = (*doubts_of(a.record), *doubts_of(b.record))
     counts = Counter(line.level for line in lines)
     return Report(
         lane=plain(a.record.lane),
@@ -291,6 +291,20 @@ def facts(report: Report) -> Iterator[tuple[str, str]]:
             yield name, part if isinstance(part, str) else _told(part)
 
 
+def doubts_of(record: Record) -> Iterator[str]:
+    """Which of a capture's own controls it did not pass."""
+    control, observer = record.control, record.observer
+    if control and not control.identical:
+        count = f"{control.unstable_tensors} of {control.tensors} tensors"
+        yield plain(
+            f"torch {record.torch}: {count} differ between two runs of one environment "
+            f"({listed(control.unstable)})"
+        )
+    if observer and not observer.identical:
+        names = listed(observer.differing)
+        yield plain(f"torch {record.torch}: watching changes the index ({names})")
+
+
 def listed(names: Sequence[str]) -> str:
     """The first three names and how many more there are."""
     if not names:
@@ -373,20 +387,6 @@ def _summary(rows: Sequence[Row]) -> Summary:
         ),
         measured=plain(next(behind, "")) if starts and all(map(_unsized, starts)) else "",
     )
-
-
-def _doubts(record: Record) -> Iterator[str]:
-    """Which of a capture's own controls it did not pass."""
-    control, observer = record.control, record.observer
-    if control and not control.identical:
-        count = f"{control.unstable_tensors} of {control.tensors} tensors"
-        yield plain(
-            f"torch {record.torch}: {count} differ between two runs of one environment "
-            f"({listed(control.unstable)})"
-        )
-    if observer and not observer.identical:
-        names = listed(observer.differing)
-        yield plain(f"torch {record.torch}: watching changes the index ({names})")
 
 
 def _unsized(row: Row) -> bool:
