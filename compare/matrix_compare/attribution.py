@@ -159,7 +159,7 @@ def _search(digests: Mapping[str, bytes], store: ValueStore, torch: str) -> list
         ]
         scores = _split(values["ranked_scores"], values["ranked_lengths"])
         found = list(zip(*lists, scores, strict=True))
-    except ValueError:
+    except (TypeError, ValueError):
         raise MatrixError(
             f"lists of the search under torch {torch} do not fit their lengths; capture it again"
         ) from None
@@ -183,7 +183,7 @@ def _read(digest: bytes, store: ValueStore) -> npt.NDArray[Any]:
 
 
 def _split(values: npt.NDArray[Any], lengths: npt.NDArray[Any]) -> list[list[Any]]:
-    """The lists, one for each length, that lie one behind the other; else a ValueError."""
+    """The lists, one for each length, that lie one behind the other."""
     ends = list(accumulate(lengths.tolist()))
     if (lengths < 0).any() or ends[-1:] != [len(values)]:
         raise ValueError

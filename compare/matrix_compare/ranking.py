@@ -268,9 +268,7 @@ def _tau(ranks: _Numbers) -> float:
     # Half a second to load, for what two captures seldom need.
     from scipy import stats  # noqa: PLC0415
 
-    # The asymptotic p-value is the cheap one; none is used.
-    found = stats.kendalltau(np.arange(len(ranks)), ranks, method="asymptotic")
-    return float(found.statistic)
+    return float(stats.kendalltau(np.arange(len(ranks)), ranks).statistic)
 
 
 def _falls(both: _Shared) -> npt.NDArray[np.bool_]:
