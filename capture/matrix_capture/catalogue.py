@@ -616,6 +616,57 @@ CATALOGUE: tuple[Artifact, ...] = (
         order="per_key:ranked_scores",
         axes=("place in the lists",),
     ),
+    # Training: a few steps of fine-tuning. What a step makes depends on the steps before as well,
+    # which no parent here can say: go by the first occurrence that differs.
+    _made(
+        "train",
+        "train_scores",
+        ("weights",),
+        "scores of the relevant and the other passage of each query of a step",
+        "ColBERT.forward",
+        axes=("passage of the step",),
+    ),
+    _made(
+        "train",
+        "train_loss",
+        ("train_scores",),
+        "loss of a step",
+        "MixedPrecisionManager.backward",
+    ),
+    _made(
+        "train",
+        "gradients",
+        ("weights", "train_loss"),
+        "gradient of the projection and of two matrices of the encoder, as the backward pass "
+        "leaves it",
+        "MixedPrecisionManager.step",
+        keep="digest only",
+        axes=_MATRIX,
+    ),
+    _made(
+        "train",
+        "gradient_norm",
+        ("weights", "train_loss", "gradients"),
+        "length of all gradients of a step together, before they are clipped",
+        "torch.nn.utils.clip_grad_norm_",
+    ),
+    _file(
+        "train",
+        "trained_weights",
+        ("weights", "gradients", "gradient_norm"),
+        "parameters of the embeddings, of a layer or of the projection after the last step",
+        "BaseColBERT.save",
+        keep="digest only",
+        axes=_MATRIX,
+    ),
+    _file(
+        "train",
+        "trained_projection",
+        ("weights", "gradients", "gradient_norm"),
+        "weights of the projection after the last step",
+        "BaseColBERT.save",
+        axes=_MATRIX,
+    ),
 )
 
 SCOPES = ("probe", "setup", "sample", "heldout", "chunk", "index", "disk", "query", "step")

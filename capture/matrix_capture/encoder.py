@@ -38,13 +38,11 @@ def watched_modules(checkpoint: Any, depth: Depth) -> tuple[list[Watched], dict[
         Watched(artifact="linear", part="", module=checkpoint.linear),
     ]
     modules = dict(model.named_modules())
-    lists = {path: module for path, module in modules.items() if _is_list(module)}
-    if not lists:
+    path = layers_path(model)
+    if path is None:
         reason = f"{type(model).__name__} has no list of layers"
         return found, {name: reason for name in MODULES if name not in ("bert", "linear")}
-    # The list with the most parameters, should there be others.
-    path = max(lists, key=lambda path: sum(p.numel() for p in lists[path].parameters()))
-    numbers = range(len(lists[path]))
+    numbers = range(len(modules[path]))
     wanted = {f"{path}.{number}": "layers" for number in numbers}
     if depth == "sublayers":
         wanted["embeddings"] = "embeddings"
@@ -61,6 +59,15 @@ def watched_modules(checkpoint: Any, depth: Depth) -> tuple[list[Watched], dict[
         if part in modules
     ]
     return found, lacking
+
+
+def layers_path(model: Any) -> str | None:
+    """Where in the module tree of a model its list of layers is; None where it has none."""
+    lists = {path: module for path, module in model.named_modules() if _is_list(module)}
+    # The list with the most parameters, should there be others.
+    return max(
+        lists, key=lambda path: sum(p.numel() for p in lists[path].parameters()), default=None
+    )
 
 
 def tensors(output: Any, path: str = "") -> Iterator[tuple[str, Any]]:
