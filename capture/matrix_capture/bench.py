@@ -25,7 +25,7 @@ from typing import Any
 import msgspec
 import pyarrow.parquet as pq
 
-from matrix_capture import runner
+from matrix_capture import process, runner
 from matrix_capture.catalogue import DEPTHS
 from matrix_capture.errors import MatrixError
 from matrix_capture.job import Job
@@ -324,7 +324,7 @@ def main(arguments: list[str] | None = None) -> int:
             passages=options.passages,
             copy=options.inputs,
         )
-        os.environ.update(runner.variables(request.fixed))
+        os.environ.update(process.variables(request.fixed))
         job = runner.job(request, request.inputs(), repeat=0)
         _say("throughput of a digest")
         found = throughput(job)

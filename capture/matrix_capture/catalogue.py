@@ -94,6 +94,14 @@ CATALOGUE: tuple[Artifact, ...] = (
         keep="digest only",
         axes=("place in the sort",),
     ),
+    _probe(
+        "file_layout",
+        (),
+        "byte at which the first tensor begins in a file of the index, as torch.save lays it out; "
+        "colbert-ai's mapped loading takes it from byte 320 on",
+        source="torch.save",
+        axes=(),
+    ),
     # Encoding: once for the sample that trains the codec, once more for every chunk of the index.
     _made(
         "encode",
@@ -499,14 +507,6 @@ CATALOGUE: tuple[Artifact, ...] = (
         order="per_list:index_ivf_lengths",
         axes=("place in the lists",),
     ),
-    _file(
-        "index",
-        "file_layout",
-        (),
-        "byte at which the data of each tensor in a file begins; a mapped index assumes 320",
-        "torch.save",
-        axes=("tensor of the file",),
-    ),
     # Search: every query of the lane against the index that was just built.
     _made(
         "search",
@@ -523,7 +523,7 @@ CATALOGUE: tuple[Artifact, ...] = (
         "similarity of each token of a query to every centroid",
         "CandidateGeneration.get_cells",
         keep="digest only",
-        axes=("centroid", "token of the query"),
+        axes=("centroid", "token"),
     ),
     _made(
         "search",

@@ -1,12 +1,20 @@
-"""Reads a finished index back from disk and records every tensor in it."""
+"""The files of a finished index: records every tensor in them, keeps them, tells what they are."""
 
 import json
+import pickletools
 import re
+import shutil
+import struct
+import tempfile
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import blake3
+
 from matrix_capture.catalogue import BY_NAME, POSITION
+from matrix_capture.errors import MatrixError
 from matrix_capture.recorder import Recorder
 
 # Artifacts of each file, in the order of the tensors in it; files of paths and times are left out.
@@ -39,6 +47,95 @@ def record_index(recorder: Recorder, folder: Path) -> None:
             for artifact, place, tensor in sorted(tensors, key=lambda t: POSITION[t[0]]):
                 key = by_name.get(BY_NAME[artifact].order_key or "")
                 recorder.record(artifact, tensor, part=f"{file.name}#{place}", key=key)
+            if file.suffix == ".pt":
+                recorder.record("file_layout", layout(file), part=file.name)
+
+
+def layout(file: Path) -> int:
+    """The byte at which the data of the first tensor begins in a file of `torch.save`.
+
+    Such a file is an archive with each tensor's data, uncompressed, in a member of its own.
+
+    Raises:
+        MatrixError: it is no such archive.
+    """
+    with _archive(file) as archive, file.open("rb") as raw:
+        for member in archive.infolist():
+            if member.filename.endswith("/data/0"):
+                # Before the data lies a header of 30 bytes, a name, and a field that pads it.
+                raw.seek(member.header_offset + 26)
+                name, padding = struct.unpack("<HH", raw.read(4))
+                return member.header_offset + 30 + int(name) + int(padding)
+    raise MatrixError(f"{file}: holds no tensor; capture the release again")
+
+
+def keep_index(built: Path, kept: Path) -> None:
+    """Keep a copy of a finished index in place of the one that was kept before.
+
+    A kill on the way leaves one of the two, or none.
+    """
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=kept.parent, prefix=f".{kept.name}") as scratch:
+        copied, replaced = Path(scratch, "new"), Path(scratch, "old")
+        shutil.copytree(built, copied)
+        if kept.exists():
+            kept.rename(replaced)
+        copied.rename(kept)
+
+
+def index_path(data: Path, lane: str, torch: str) -> Path:
+    """Where the finished index of a capture is kept below the data folder."""
+    return data / "indexes" / lane / f"torch-{torch}"
+
+
+def index_hash(folder: Path) -> str:
+    """BLAKE3 of every file of an index but those that hold paths and times, in hex."""
+    hasher = blake3.blake3()
+    for file in sorted(folder.iterdir()):
+        if file.name not in _LEFT_OUT:
+            hasher.update(f"{file.name} {file.stat().st_size}\n".encode())
+            hasher.update_mmap(file)
+    return hasher.hexdigest()
+
+
+def check_index(folder: Path) -> None:
+    """Refuse an index that could do more than hold tensors once it is loaded.
+
+    colbert-ai loads it with `torch.load`, which releases before 2.6 let run any code.
+
+    Raises:
+        MatrixError: a file of it is no archive of plain tensors.
+    """
+    for file in sorted(folder.glob("*.pt")):
+        with _archive(file) as archive:
+            for member in archive.namelist():
+                if member.endswith(".pkl"):
+                    _check_pickle(file, archive.read(member))
+
+
+def _check_pickle(file: Path, pickled: bytes) -> None:
+    try:
+        for opcode, argument, _ in pickletools.genops(pickled):
+            name = f"{argument}" if opcode.name == "GLOBAL" else ""
+            if opcode.name in _CALLING or (name and not _PLAIN.fullmatch(name)):
+                raise MatrixError(
+                    f"{file}: holds {name or opcode.name}, and not only tensors; capture the "
+                    "release again"
+                )
+    except ValueError as error:
+        raise MatrixError(f"{file}: {error}; capture the release again") from None
+
+
+# What a tensor is rebuilt by, and every other way in which a pickle comes to call something.
+_PLAIN = re.compile(r"torch\._utils _rebuild_tensor_v2|torch \w+Storage|collections OrderedDict")
+_CALLING = {"BUILD", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "STACK_GLOBAL", "EXT1", "EXT2", "EXT4"}
+
+
+def _archive(file: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(file)
+    except (zipfile.BadZipFile, OSError) as error:
+        raise MatrixError(f"{file}: not written by torch.save ({error})") from None
 
 
 def _tensors(file: Path) -> Iterator[tuple[str, int, Any]]:

@@ -1,7 +1,8 @@
-"""The process that imports torch: one run of colbert-ai's indexing, stage by stage.
+"""The process that imports torch: one run of colbert-ai, stage by stage.
 
 Runs as `python -m matrix_capture.pipeline FOLDER` with a `Job` in `FOLDER/job.json`; leaves behind
-`rows.parquet`, `facts.json` and `progress.jsonl`. The parent survives whatever happens here.
+`rows.parquet`, `facts.json` and `progress.jsonl`, the finished index and what was found in it
+(`ranking.parquet`). The parent survives whatever happens here.
 """
 
 import os
@@ -10,7 +11,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +22,19 @@ from matrix_capture import environment, gpu
 from matrix_capture.errors import MatrixError
 from matrix_capture.extensions import extensions_folder, held
 from matrix_capture.gpu_digest import GpuDigests, compiled
-from matrix_capture.index_files import record_index
+from matrix_capture.index_files import check_index, record_index
 from matrix_capture.index_taps import INDEX
 from matrix_capture.inject import Injector
-from matrix_capture.job import Event, Facts, Job
+from matrix_capture.job import INDEX_FOLDER, Event, Facts, Job
 from matrix_capture.launch import configured, in_this_process
 from matrix_capture.optrace import Traced, Tracer
 from matrix_capture.probes import record_probes
 from matrix_capture.recorder import Recorder
-from matrix_capture.schema import Observer
+from matrix_capture.schema import Observer, write_atomically
+from matrix_capture.search import ranked, ranking_rows
+from matrix_capture.search_taps import SEARCH
 from matrix_capture.taps import tapped
+from matrix_capture.training import train
 from matrix_capture.values import DeferredStore
 
 _CERTIFICATE_PASSAGES = 64
@@ -59,17 +63,20 @@ class Pipeline:
             tracer=self._tracer,
         )
         self._observer: Observer | None = None
+        self._substituted: dict[str, str] = {}
         self._progress = (folder / "progress.jsonl").open("ab", buffering=0)
 
     def __call__(self) -> None:
-        """Import, load, index; then prove that watching changed nothing."""
+        """Import, load, index, search, train; prove that watching changed nothing."""
         try:
             with self._stage("import"):
                 self._import()
             if reason := self._no_code():
                 self._report(Event(stage="load", state="not_run", message=reason))
             else:
-                self._load_and_index()
+                with self._stage("load"):
+                    self._load()
+                self._search_kept() if self.job.indexes else self._index_and_use()
         except StageError:
             pass
         finally:
@@ -80,6 +87,7 @@ class Pipeline:
                 torch_build=str(torch.__version__),
                 host=environment.torch_facts(torch) | self._digested_where(),
                 missing=self.recorder.missing,
+                substituted=self._substituted,
                 observer=self._observer,
             )
             (self.folder / "facts.json").write_bytes(msgspec.json.encode(facts))
@@ -89,27 +97,60 @@ class Pipeline:
             return {}
         return {"digests": "computed on the GPU" if self.on_gpu else "computed on the host"}
 
-    def _load_and_index(self) -> None:
-        with self._stage("load"):
-            self._load()
+    def _index_and_use(self) -> None:
+        """Build an index, search it, train; what is injected or traced concerns the index alone."""
         with self._stage("index"):
             if self._tracer:
                 self._trace(self._tracer)
                 return
             record_probes(self.recorder, self.job.device)
-            index = self._index(self.job.collection, "index", self.recorder)
+            index = self._index(self.job.collection, INDEX_FOLDER.name, self.recorder)
             record_index(self.recorder, index)
-            self.recorder.note_unseen()
-            self.recorder.table()  # what cannot be stored fails here, where that can be told
+            self._settle("index")
             if self._injector:
                 self._check_injected(self._injector.left)
-            elif self.job.repeat == 0:
+                return
+            if self.job.repeat == 0:
                 self._observer = self._certify()
+        with self._stage("search"):
+            with tapped(self.recorder, SEARCH):
+                self._search(index, "ranking.parquet", index_torch=self.job.torch)
+            self._settle("search")
+        with self._stage("train"):
+            self._substituted |= train(self.job, self.folder, self.recorder)
+            self._settle("train")
+
+    def _settle(self, stage: str) -> None:
+        """Note what a stage did not show, and store what it did: here a failure can be told."""
+        self.recorder.note_unseen(stage)
+        self.recorder.table()
+
+    def _search_kept(self) -> None:
+        """Search one kept index after the other; one that fails does not keep the next from it."""
+        for number, kept in enumerate(self.job.indexes):
+            with suppress(StageError), self._stage("search"):
+                index = Path(kept.folder)
+                check_index(index)
+                name = f"ranking-{number}.parquet"
+                self._search(index, name, index_torch=kept.torch, mmap=kept.mmap)
+
+    def _search(self, index: Path, name: str, *, index_torch: str, mmap: bool = False) -> None:
+        """Answer the queries from an index and leave the rankings in a file of that name."""
+        found = ranked(
+            index,
+            checkpoint=self.job.checkpoint,
+            collection=self.job.collection,
+            queries=[query.text for query in self.job.queries],
+            root=self.folder,
+            mmap=mmap,
+        )
+        rows = ranking_rows(found, index_torch=index_torch, search_torch=self.job.torch, mmap=mmap)
+        write_atomically(self.folder / name, rows)
 
     def _trace(self, tracer: Tracer) -> None:
         """Run up to the call that is to be traced, and leave `trace.json` behind."""
         try:
-            self._index(self.job.collection, "index", self.recorder)
+            self._index(self.job.collection, INDEX_FOLDER.name, self.recorder)
         except Traced:
             tracer.write(self.folder / "trace.json")
         else:

@@ -8,6 +8,7 @@ from dataclasses import fields
 from functools import partial
 from typing import Any
 
+import numpy.typing as npt
 import pyarrow as pa
 
 from matrix_capture.catalogue import BY_NAME, Artifact, Depth, Device, expected
@@ -26,7 +27,7 @@ from matrix_capture.errors import MatrixError
 from matrix_capture.gpu_digest import GpuDigests, Pending, takes
 from matrix_capture.inject import Injector
 from matrix_capture.optrace import Tracer
-from matrix_capture.schema import COLUMNS
+from matrix_capture.schema import COLUMNS, run_stage
 from matrix_capture.values import ValueStore
 
 _BATCH = 1024  # rows that wait as Python objects, which take ten times the memory of columns
@@ -71,6 +72,7 @@ class Recorder:
         self._rows: list[tuple[_Row, Digest | Future[Digest] | Pending]] = []
         self._batches: list[pa.RecordBatch] = []
         self._count = 0
+        self._gathered: defaultdict[str, list[npt.NDArray[Any]]] = defaultdict(list)
         self._occurrences: defaultdict[tuple[str, str, str], int] = defaultdict(int)
 
     @contextmanager
@@ -119,6 +121,14 @@ class Recorder:
             self._settle()
         return value
 
+    def gather(self, artifact: str, value: Any) -> None:
+        """Keep a copy of a value, which is to be recorded with others as one."""
+        self._gathered[artifact].append(snapshot(value).numbers().copy())
+
+    def gathered(self, artifact: str) -> list[npt.NDArray[Any]]:
+        """What was gathered of an artifact, each as a flat array; it is forgotten here."""
+        return self._gathered.pop(artifact, [])
+
     def has(self, artifact: str) -> bool:
         """Whether the scope has a value of that artifact already."""
         return (artifact, "", self.scope) in self._occurrences
@@ -128,11 +138,11 @@ class Recorder:
         if artifact in self._expected:
             self.missing.setdefault(artifact, reason)
 
-    def note_unseen(self) -> None:
-        """Note every artifact that a whole run did not show although it should."""
+    def note_unseen(self, stage: str) -> None:
+        """Note every artifact that a whole stage of a run did not show although it should."""
         seen = {artifact for artifact, _, _ in self._occurrences}
         for artifact in self._expected.values():
-            if artifact.name not in seen:
+            if run_stage(artifact.stage) == stage and artifact.name not in seen:
                 self.note(artifact.name, f"never seen in {artifact.source}")
 
     def table(self) -> pa.Table:

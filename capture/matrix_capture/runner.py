@@ -5,13 +5,7 @@ torch is a recorded failure like any other.
 """
 
 import datetime
-import errno
-import os
-import signal
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,14 +14,17 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from matrix_capture import conditionalqa, environment, gpu, inputs
+from matrix_capture import conditionalqa, environment, inputs, rankings
 from matrix_capture.catalogue import Depth
 from matrix_capture.errors import MatrixError
+from matrix_capture.index_files import index_hash, index_path, keep_index
 from matrix_capture.inject import Injection, Swap, injection_label, swaps, swaps_hash
-from matrix_capture.job import Event, Facts, Job
+from matrix_capture.job import INDEX_FOLDER, Event, Facts, Job
 from matrix_capture.names import lane_name, lane_options
 from matrix_capture.optrace import Site
+from matrix_capture.process import blame, run_job, variables
 from matrix_capture.progress import Progress
+from matrix_capture.rankings import Header, Search, record_searches
 from matrix_capture.revision import Revision, read_revision
 from matrix_capture.schema import (
     COLUMNS,
@@ -48,9 +45,7 @@ from matrix_capture.settings import Lane, Settings
 REPEATS = 2
 """How often the pipeline runs in one environment; a tensor must equal itself in all of them."""
 
-_POLL_SECONDS = 0.1
 _MANY = 100  # names in a record; the rows have them all
-_NO_SPACE = os.strerror(errno.ENOSPC)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -195,38 +190,82 @@ def capture(request: Request, install_seconds: float) -> Path:
     facts: Facts | None = None
     tables: list[pa.Table] = []
     stopped: Event | None = None
-    with Progress(f"torch {request.torch}") as progress:
+    log_path(request).unlink(missing_ok=True)
+    with (
+        tempfile.TemporaryDirectory(prefix="colbert-matrix-") as scratch,
+        Progress(f"torch {request.torch}") as progress,
+    ):
         for repeat in range(request.repeats):
             progress.label = f"run {repeat + 1} of {request.repeats}"
-            with tempfile.TemporaryDirectory(prefix="colbert-matrix-") as scratch:
-                folder = Path(scratch)
-                again = msgspec.structs.replace(first, repeat=repeat)
-                events += _run(request, again, folder, progress)
-                if (folder / "rows.parquet").exists():
-                    tables.append(pq.read_table(folder / "rows.parquet"))
-                if repeat == 0 and (folder / "facts.json").exists():
-                    facts = msgspec.json.decode((folder / "facts.json").read_bytes(), type=Facts)
+            folder = Path(scratch, str(repeat))
+            folder.mkdir()
+            again = msgspec.structs.replace(first, repeat=repeat)
+            events += run_job(again, folder, request.fixed, log_path(request), progress)
+            if (folder / "rows.parquet").exists():
+                tables.append(pq.read_table(folder / "rows.parquet"))
+            if repeat == 0 and (folder / "facts.json").exists():
+                facts = msgspec.json.decode((folder / "facts.json").read_bytes(), type=Facts)
             stopped = next((e for e in events if e.state in ("failed", "not_run")), None)
             if stopped:
-                _blame(stopped)
+                blame(stopped)
                 break
-    status = {"install": StageStatus(state="ok"), **_status(events)}
-    seconds = {"install": install_seconds, **_seconds(events)}
-    record = _record(
-        request,
-        prepared,
-        code,
-        started=started,
-        status=status,
-        seconds=seconds,
-        facts=facts,
-        repeats=len(tables),
-        injected=first.swaps,
-        # A run that stopped has fewer tensors, which is no disagreement.
-        control=None if stopped else _control(tables),
+        record = _record(
+            request,
+            prepared,
+            code,
+            started=started,
+            status={"install": StageStatus(state="ok"), **_status(events)},
+            seconds={"install": install_seconds, **_seconds(events)},
+            facts=facts,
+            repeats=len(tables),
+            injected=first.swaps,
+            # A run that stopped has fewer tensors, which is no disagreement.
+            control=None if stopped else _control(tables),
+        )
+        rows = pa.concat_tables(tables) if tables else COLUMNS.empty_table()
+        path = write_capture(Capture(record=record, rows=_numbered(rows)), request.data)
+        if not request.injections:
+            _keep_for_search(request, record, prepared, Path(scratch, "0"))
+        return path
+
+
+def _keep_for_search(
+    request: Request, record: Record, prepared: inputs.Inputs, folder: Path
+) -> None:
+    """Keep the index that a run left in a folder, and record what was found in it."""
+    if record.state("index") != "ok":
+        return
+    index = index_path(request.data, request.lane_name, request.torch)
+    keep_index(folder / INDEX_FOLDER, index)
+    status = record.status["search"]
+    if status.state == "not_run":
+        return
+    search = Search(
+        index_torch=request.torch,
+        search_torch=request.torch,
+        mmap=False,
+        state=status.state,
+        index=index_hash(index),
+        started=record.started,
+        seconds=record.seconds["search"],
+        capture_code=record.capture_code,
+        error=status.error,
+        message=status.message,
     )
-    rows = pa.concat_tables(tables) if tables else COLUMNS.empty_table()
-    return write_capture(Capture(record=record, rows=_numbered(rows)), request.data)
+    rows = rankings.COLUMNS.empty_table()
+    if status.state == "ok":
+        rows = pq.read_table(folder / "ranking.parquet")
+    record_searches(request.data, rankings_header(request, prepared), [(search, rows)])
+
+
+def rankings_header(request: Request, prepared: inputs.Inputs) -> Header:
+    """What holds for all rankings of the lane of a request."""
+    return Header(
+        schema_version=rankings.SCHEMA_VERSION,
+        lane=request.lane_name,
+        inputs=prepared.hashes,
+        relevant=tuple(query.relevant for query in prepared.queries),
+    )
 
 
 def trace(request: Request, site: Site, folder: Path) -> None:
@@ -239,7 +278,7 @@ def trace(request: Request, site: Site, folder: Path) -> None:
     wanted = msgspec.structs.replace(job(request, request.inputs(), repeat=0), site=site)
     with Progress(f"torch {request.torch}") as progress:
         progress.label = "trace"
-        events = _run(request, wanted, folder, progress)
+        events = run_job(wanted, folder, request.fixed, log_path(request), progress)
     for event in events:
         if event.state in ("failed", "not_run"):
             raise MatrixError(f"stage {event.stage}: {event.message}; nothing traced")
@@ -268,32 +307,6 @@ def log_path(request: Request) -> Path:
     return request.cache / "logs" / request.lane_name / f"torch-{request.torch}.log"
 
 
-def variables(lane: Lane) -> dict[str, str]:
-    """The variables that the pipeline runs under."""
-    threads = str(lane.threads)
-    fixed = {
-        "HF_HUB_OFFLINE": "1",
-        "TRANSFORMERS_OFFLINE": "1",
-        "TOKENIZERS_PARALLELISM": "false",
-        "PYTHONHASHSEED": "0",
-        "PYTHONUNBUFFERED": "1",
-        # Freed memory stays with the process: otherwise every large temporary is mapped and zeroed
-        # by the kernel anew, which takes a third of the time of encoding on a small machine.
-        "MALLOC_MMAP_MAX_": "0",
-        "MALLOC_TRIM_THRESHOLD_": str(2**40),
-        # A thread that waits for the next operation sleeps, so that another may hash meanwhile.
-        "GOMP_SPINCOUNT": "0",
-        "OMP_NUM_THREADS": threads,
-        "MKL_NUM_THREADS": threads,
-        "OPENBLAS_NUM_THREADS": threads,
-        "RAYON_NUM_THREADS": threads,
-        # GPUs by the numbers that nvidia-smi gives them; torch would count the fastest first.
-        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
-    }
-    fixed["CUDA_VISIBLE_DEVICES"] = gpu.chosen() if lane.device == "cuda" else ""
-    return {**os.environ, **fixed}
-
-
 def _check_colbert(request: Request) -> None:
     """Refuse an environment kept from a capture of another colbert-ai."""
     version = environment.packages().get("colbert-ai")
@@ -320,81 +333,12 @@ def job(request: Request, prepared: inputs.Inputs, repeat: int) -> Job:
         kmeans=request.fixed.kmeans,
         checkpoint=str(prepared.checkpoint.absolute()),
         collection=prepared.collection,
+        queries=prepared.queries,
         config=prepared.config,
         values=str((request.data / "values").absolute()),
         extensions=str((request.cache / "extensions").absolute()),
         swaps=request.swaps(),
     )
-
-
-def _run(request: Request, job: Job, folder: Path, progress: Progress) -> list[Event]:
-    """Run the pipeline once in a process of its own, showing its stages as they pass."""
-    (folder / "job.json").write_bytes(msgspec.json.encode(job))
-    log = log_path(request)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab" if job.repeat else "wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "matrix_capture.pipeline", str(folder)],
-            cwd=folder,
-            env=variables(request.fixed),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            while process.poll() is None:
-                progress.show(_events(folder))
-                time.sleep(_POLL_SECONDS)
-        finally:
-            process.kill()
-            process.wait()
-    events = _events(folder)
-    progress.show(events)
-    if _died(events, process.returncode):
-        events.append(_crash(events, process.returncode))
-        progress.show(events)
-    progress.end_run()
-    return events
-
-
-def _events(folder: Path) -> list[Event]:
-    try:
-        lines = (folder / "progress.jsonl").read_bytes().splitlines(keepends=True)
-    except FileNotFoundError:
-        return []
-    whole = (line for line in lines if line.endswith(b"\n"))
-    return [msgspec.json.decode(line, type=Event) for line in whole]
-
-
-def _blame(failed: Event) -> None:
-    """Raise when a failure is the surroundings' and not the release's: that is not recorded."""
-    if failed.error == MatrixError.__name__ or _NO_SPACE in failed.message:
-        raise MatrixError(f"stage {failed.stage}: {failed.message}; nothing recorded")
-
-
-def _died(events: list[Event], code: int) -> bool:
-    """Whether the process ended without saying how its last stage did.
-
-    After a failure that it did report, the way it ends adds nothing.
-    """
-    last = events[-1].state if events else "started"
-    return last == "started" or (code != 0 and last != "failed")
-
-
-def _crash(events: list[Event], code: int) -> Event:
-    """The failure of a process that could not report one itself.
-
-    Raises:
-        MatrixError: somebody killed it, as the kernel does when memory runs out.
-    """
-    stage = events[-1].stage if events else "import"
-    if -code in (signal.SIGKILL, signal.SIGTERM):
-        raise MatrixError(
-            f"stage {stage}: the process was killed by signal {-code}, perhaps for want of memory; "
-            "nothing recorded"
-        )
-    what = f"killed by signal {-code}" if code < 0 else f"exited with status {code}"
-    return Event(stage=stage, state="failed", error="ProcessDied", message=f"the process {what}")
 
 
 def _status(events: list[Event]) -> dict[str, StageStatus]:
@@ -482,6 +426,7 @@ def _record(
         options=request.options,
         injected=swaps_hash(injected),
         missing=facts.missing if facts else {},
+        substituted=facts.substituted if facts else {},
         note=request.note,
         observer=facts.observer if facts else None,
         control=control,

@@ -26,6 +26,15 @@ METADATA_KEY = b"capture"
 STAGES = ("install", "import", "load", "index", "search", "train")
 """What a run goes through, in order; `Record.status` has one entry for each."""
 
+
+def run_stage(stage: str) -> str:
+    """The stage of a run in which artifacts of a catalogue stage arise.
+
+    All that a run makes before it searches or trains, probes included, it makes while indexing.
+    """
+    return stage if stage in STAGES else "index"
+
+
 COLUMNS = pa.schema(
     [
         ("seq", pa.int32()),
@@ -100,7 +109,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     that could not be tapped, be it in one pass only, to the reason, `options` are those that set
     this lane apart from its baseline, `injected` is a hash of another release's values that the run
     went on with, `note` says how an environment came about that no session installed, `seconds` are
-    wall seconds per stage, `started` is UTC in ISO 8601.
+    wall seconds per stage, `started` is UTC in ISO 8601, `substituted` names what of colbert-ai or
+    torch something else stood in for, and why.
     """
 
     schema_version: int
@@ -121,6 +131,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     options: dict[str, str | int] = {}
     injected: str = ""
     missing: dict[str, str] = {}
+    substituted: dict[str, str] = {}
     note: str = ""
     observer: Observer | None = None
     control: Control | None = None

@@ -12,7 +12,7 @@ from matrix_capture.catalogue import SCOPES
 from matrix_capture.errors import MatrixError
 from matrix_capture.experiment import Outcome
 from matrix_capture.optrace import Op, Site
-from matrix_capture.schema import Capture
+from matrix_capture.schema import Capture, run_stage
 from matrix_compare.divergence import diverge
 from matrix_compare.explanation import SCHEMA_VERSION, Cause, Divergence, Explanation, Swap
 from matrix_compare.gauge import Gauge
@@ -219,7 +219,9 @@ class Explaining:
 
     def _compared(self, a: Capture, b: Capture) -> Rows:
         verdicts = compare([a, b], self._gauge, self._store)
-        return verdicts.of(a.record.torch, b.record.torch)
+        rows = verdicts.of(a.record.torch, b.record.torch)
+        # A run with swaps ends where the index is built: of that it tells the cause.
+        return [row for row in rows if run_stage(row["stage"]) == "index"]
 
 
 def _all(several: Iterable[Sequence[str]]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pyarrow.parquet as pq
 
-from matrix_capture import runner
+from matrix_capture import process, runner
 from matrix_capture.call import Call
 from matrix_capture.errors import MatrixError
 from matrix_capture.experiment import Answer, Outcome, Request, Variant
@@ -93,7 +93,7 @@ class Side:
                 keep=keep,
             )
             (folder / "request.json").write_bytes(msgspec.json.encode(request))
-            variables = runner.variables(self.request.fixed) | dict(environ or {})
+            variables = process.variables(self.request.fixed) | dict(environ or {})
             self._run(["-m", "matrix_capture.experiment", scratch], variables, cwd=folder)
             answer = (folder / "answer.json").read_bytes()
             return msgspec.json.decode(answer, type=Answer).outcomes

@@ -6,7 +6,7 @@ from itertools import zip_longest
 from typing import Any
 
 from matrix_capture.catalogue import BY_NAME, Artifact
-from matrix_capture.schema import STAGES, Record
+from matrix_capture.schema import STAGES, Record, run_stage
 from matrix_compare.metrics import Distances, worst
 from matrix_compare.schema import Verdict
 
@@ -172,8 +172,7 @@ def stop(artifact: Artifact, side: Side, *, fewer: bool = False) -> tuple[Verdic
     record = side.record
     if side.cell is not None and not fewer:
         return None
-    # All that a run makes before it searches or trains, probes included, it makes while indexing.
-    stage = artifact.stage if artifact.stage in STAGES else "index"
+    stage = run_stage(artifact.stage)
     failed = record.failed_stage()
     if failed is not None and STAGES.index(failed) <= STAGES.index(stage):
         status = record.status[failed]

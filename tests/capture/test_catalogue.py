@@ -8,7 +8,10 @@ import pytest
 from matrix_capture.catalogue import BY_NAME, CATALOGUE, POSITION, Artifact
 
 STAGES = ("probe", "encode", "kmeans", "codec", "index", "ivf", "search", "train")
-SINGLE = ("num_passages", "avg_residual", "index_avg_residual")
+SINGLE = (
+    *("file_layout", "num_passages", "avg_residual", "index_avg_residual"),
+    *("train_loss", "gradient_norm"),
+)
 RULES = ("none", "elements", "rows", "per_key", "per_list")
 
 
@@ -122,7 +125,7 @@ def faulty(name: str, /, **changes: str | tuple[str, ...]) -> tuple[Artifact, ..
 @pytest.mark.parametrize(
     ("check", "table", "found"),
     [
-        (repeated_names, (*CATALOGUE, CATALOGUE[-1]), ["index_ivf"]),
+        (repeated_names, (*CATALOGUE, CATALOGUE[-1]), [CATALOGUE[-1].name]),
         (late_references, faulty("codes", parents=("ivf",)), ["codes <- ivf"]),
         (late_references, faulty("codes", parents=("codes",)), ["codes <- codes"]),
         (late_references, faulty("ivf", parents=("nothing",)), ["ivf <- nothing"]),

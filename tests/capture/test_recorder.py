@@ -157,7 +157,7 @@ def test_what_a_whole_run_never_showed_is_missing() -> None:
     for artifact in CATALOGUE:
         if artifact.name not in ("codes", "postnorm_centroids") and artifact.order == "none":
             recorder.record(artifact.name, [1])
-    recorder.note_unseen()
+    recorder.note_unseen("index")
     assert recorder.missing["codes"] == "tap target not found: elsewhere"
     assert recorder.missing["postnorm_centroids"].startswith("never seen in ")
     assert "D" not in recorder.missing

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from matrix_capture import runner
+from matrix_capture import process, runner
 from matrix_capture.catalogue import Depth, expected
 from matrix_capture.job import Event, Facts
 from matrix_capture.revision import Revision, read_revision
@@ -69,7 +69,7 @@ def request(cache: Path, data: Path, revision: Revision) -> Request:
 
 def variables(place: Path) -> dict[str, str]:
     """What puts the installed colbert-ai first, and lets it show that it was imported."""
-    found = runner.variables(SETTINGS.lane("cpu-pinned")) | {"PYTHONPATH": str(place)}
+    found = process.variables(SETTINGS.lane("cpu-pinned")) | {"PYTHONPATH": str(place)}
     silent = ("PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX")
     return {name: value for name, value in found.items() if name not in silent}
 

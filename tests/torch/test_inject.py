@@ -184,7 +184,7 @@ def test_a_place_that_never_comes_is_no_capture(
     wanted = swaps({("batches", "", "sample", 9): given}, ValueStore(imported.values))
     run = pipeline(tmp_path, msgspec.structs.replace(imported, swaps=tuple(wanted)))
     with pytest.raises(StageError):
-        run._load_and_index()
+        run._index_and_use()
     run._progress.close()
     lines = (tmp_path / "progress.jsonl").read_bytes().splitlines()
     last = msgspec.json.decode(lines[-1], type=Event)

@@ -71,7 +71,7 @@ def digests(rows: Rows, artifact: str, part: str = "") -> dict[str, bytes]:
 
 def test_each_chunk_is_a_pass(chunked: Pipeline) -> None:
     rows, recorder = captured(chunked, "whole")
-    recorder.note_unseen()
+    recorder.note_unseen("index")
     assert {why for why in recorder.missing.values() if not why.startswith("never seen")} == set()
     unseen = {"weights"} | {name for name in BY_NAME if name.startswith("probe")}
     assert recorder.missing.keys() == unseen
