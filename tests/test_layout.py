@@ -26,6 +26,7 @@ ALLOWED = {
         "matrix_compare.schema",
         "matrix_compare.explanation",
         "matrix_compare.explained",
+        "matrix_compare.known",
         "matrix_capture.schema",
         "matrix_capture.catalogue",
         "matrix_capture.settings",

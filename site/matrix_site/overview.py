@@ -6,9 +6,9 @@ from itertools import groupby, pairwise
 
 from matrix_capture.catalogue import BY_NAME, CATALOGUE, DEPTHS, expected
 from matrix_compare.schema import Verdict
+from matrix_site.lane import facts, quick
 from matrix_site.snapshot import Comparison, LaneData, Pair
 from matrix_site.summary import Tally, finals, start, stop, summarise, tally, unable
-from matrix_site.text import clean, plural
 
 OTHER = "other"
 """One column for every artifact that the catalogue does not know."""
@@ -126,8 +126,8 @@ def overview(lane: LaneData, releases: tuple[str, ...], hrefs: dict[Pair, str]) 
     return Overview(
         name=lane.name,
         title=lane.settings.title,
-        facts=_facts(lane),
-        quick=_quick(lane),
+        facts=facts(lane),
+        quick=quick(lane),
         captured=len(lane.captures) - stopped,
         failed=stopped - idle + len(lane.broken),
         unable=idle,
@@ -167,42 +167,6 @@ def align(lane: LaneData, releases: tuple[str, ...]) -> list[str]:
     ]
 
 
-def _facts(lane: LaneData) -> tuple[str, ...]:
-    """What a lane holds fixed; as the captures found it, where the settings cannot know."""
-    fixed = lane.settings
-    records = [captured.record for captured in lane.captures.values()]
-    sources = dict.fromkeys(record.factors.get("colbert-ai", "") for record in records)
-    machines = dict.fromkeys(str(record.host.get("gpu", "")) for record in records)
-    kmeans = dict.fromkeys(record.factors.get("kmeans", "") for record in records)
-    notes = dict.fromkeys(record.note for record in records)
-    on_gpu = fixed.device == "cuda"
-    return (
-        f"Python {fixed.python}",
-        f"colbert-ai {_either(sources) or fixed.colbert}",
-        plural(fixed.threads, "thread"),
-        (_either(machines) if on_gpu else "") or fixed.device.upper(),
-        *([f"k-means by {_either(kmeans)}"] if on_gpu and _either(kmeans) else []),
-        *(f"note: {clean(note, 160)}" for note in tuple(filter(None, notes))[:2]),
-    )
-
-
-def _either(found: Iterable[str]) -> str:
-    """One or both of two names; more are too many for a line."""
-    return " or ".join(clean(name, 80) for name in tuple(filter(None, found))[:2])
-
-
-def _quick(lane: LaneData) -> str:
-    """The options that set a quick run apart; empty for a baseline."""
-    if not lane.quick:
-        return ""
-    options = {
-        f"{clean(name, 40)} = {clean(value, 80)}"
-        for captured in lane.captures.values()
-        for name, value in captured.record.options.items()
-    }
-    return "; ".join(sorted(options)) or "options not recorded"
-
-
 def _columns(lane: LaneData) -> tuple[Column, ...]:
     """What a whole run on this device at this depth shows, and whatever else was compared."""
     depths = {captured.record.options.get("depth") for captured in lane.captures.values()}
@@ -233,18 +197,12 @@ def _rows(
     """Each pair below the remarks on the releases between its two and on its newer one."""
     older = dict(zip(aligned[1:], aligned, strict=False))
     for release in reversed(releases):
-        remark = _remark(lane, release)
+        remark = stop(lane, release)
         if remark:
             verdict = Verdict.NOT_RUN if unable(lane, release) else Verdict.FAILED
             yield Row(name=release, href="", verdict=verdict, remark=remark, cells=())
         if release in older:
             yield _row(lane, (older[release], release), columns, hrefs)
-
-
-def _remark(lane: LaneData, release: str) -> str:
-    if release in lane.broken:
-        return "its digest file cannot be read; capture the release again"
-    return stop(lane, release)
 
 
 def _row(lane: LaneData, pair: Pair, columns: tuple[Column, ...], hrefs: dict[Pair, str]) -> Row:

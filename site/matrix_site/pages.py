@@ -6,6 +6,8 @@ from itertools import pairwise
 from typing import Any
 from urllib.parse import quote
 
+from matrix_compare.known import read_known
+from matrix_site.outcomes import outcomes
 from matrix_site.overview import Overview, align, overview
 from matrix_site.pair import pair_view
 from matrix_site.snapshot import LaneData, Pair, Snapshot
@@ -36,21 +38,25 @@ def pages(snapshot: Snapshot) -> Iterable[Page]:
         view = {**dated, "newest": releases[-2:]}
         yield Page(path="index.html", template="empty.html", view=view)
         return
-    hrefs = {lane.name: _hrefs(snapshot, lane) for lane in shown}
-    views = [overview(lane, releases, hrefs[lane.name]) for lane in shown]
+    compared = [lane for lane in shown if lane.settings.constraints]
+    known = read_known()
+    ran = [outcomes(lane, releases, known) for lane in shown if not lane.settings.constraints]
+    hrefs = {lane.name: _hrefs(snapshot, lane) for lane in compared}
+    views = [overview(lane, releases, hrefs[lane.name]) for lane in compared]
     yield Page(
         path="index.html",
         template="index.html",
         view={
             **dated,
-            "sentence": _sentence(snapshot, views),
-            "lanes": list(zip(shown, views, strict=True)),
+            "sentence": _sentence(snapshot, views) if views else ran[0].sentence,
+            "lanes": list(zip(compared, views, strict=True)),
+            "outcomes": ran,
             "absent": [lane.name for lane in snapshot.lanes if lane.empty],
             "legend": SEVERITY,
         },
     )
     profiles = tuple(snapshot.settings.profiles)
-    for lane in shown:
+    for lane in compared:
         neighbours = _neighbours(lane, releases)
         for pair in lane.pairs:
             older, newer = neighbours.get(pair, (None, None))

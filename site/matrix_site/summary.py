@@ -148,6 +148,8 @@ def finals(summary: Summary) -> str:
 
 def stop(lane: LaneData, release: str) -> str:
     """Where and why a capture stopped: `failed at install: OSError: …`; empty if it did not."""
+    if release in lane.broken:
+        return "its digest file cannot be read; capture the release again"
     stage = _failed_stage(lane, release)
     if stage is None:
         why = unable(lane, release)

@@ -28,7 +28,6 @@ VERSIONS: dict[str, tuple[dict[str, str], tuple[dict[str, str], ...]]] = {
         ),
     ),
     "transformers-5": ({"transformers": "5.0.0"}, ({"transformers": "4.57.3"},)),
-    "transformers-old-torch": ({"transformers": "4.52.1"}, ({"transformers": "4.38.2"},)),
     "torch-load-refused": (
         {"transformers": "4.52.0", "torch": "2.5.1+cu124"},
         (
@@ -120,6 +119,27 @@ def test_a_hostile_message_costs_no_time(row: Known) -> None:
         started = time.perf_counter()
         match(failed(row.stages[0], hostile, typical(row).packages), [row])
         assert time.perf_counter() - started < 0.5
+
+
+# What was seen, in other words than the row has.
+
+
+@pytest.mark.parametrize(
+    ("row", "stage", "told"),
+    [
+        (
+            "transformers-old-torch",
+            "load",
+            "ImportError: HF_ColBERT requires PyTorch >= 2.6, but PyTorch was not found or an "
+            "older version is installed.",
+        ),
+        ("numpy-2", "index", "RuntimeError: Numpy is not available"),
+        ("numpy-2", "import", "ImportError: numpy.core.multiarray failed to import"),
+    ],
+)
+def test_what_is_raised_behind_a_warning_is_known_too(row: str, stage: str, told: str) -> None:
+    found = match(failed(stage, told, VERSIONS.get(row, ({}, ()))[0]), ROWS)
+    assert found is BY_ID[row]
 
 
 # What is new, and what did not fail.
