@@ -53,7 +53,7 @@ INSTALLING = {
 
 @nox.session(python=False, default=False)
 def matrix(session: nox.Session) -> None:
-    """Capture releases, compare them, publish the pages."""
+    """Capture releases, search the indexes of a pair, compare, publish the pages."""
     parser = _parser(session)
     parser.add_argument(
         "releases",
@@ -72,8 +72,11 @@ def matrix(session: nox.Session) -> None:
     shared += _lane_flags(options)
     again: list[str] = [name for name in ("--fresh", "--keep-env") if name in session.posargs]
     again += _flag("--inputs", options.inputs)
+    pair = len(releases) == 2  # both environments have room; of more each is deleted in its turn
     for release in releases:
-        session.notify(f"capture-{release}", [*shared, *again])
+        session.notify(f"capture-{release}", [*shared, *again, *(["--lend-env"] if pair else [])])
+    if pair:
+        session.notify("search", [*shared, *_flag("--inputs", options.inputs), *releases])
     session.notify("compare", [*shared, *releases])
     session.notify("site", [*shared, *_flag("--out", options.out)])
 
@@ -94,11 +97,15 @@ def _capture_session(release: str) -> None:
             help="go on with what another release's capture has there; may be repeated, and is "
             "recorded in a lane of its own",
         )
+        parser.add_argument("--lend-env", action="store_true", help=argparse.SUPPRESS)
+        folder, kept = Path(session.virtualenv.location), False
         try:
-            _capture(session, release, _parse(session, parser, LANES))
+            options = _parse(session, parser, LANES)
+            _capture(session, release, options)
+            kept = options.keep_env or options.lend_env
         finally:
-            if "--keep-env" not in session.posargs:
-                _discard(Path(session.virtualenv.location))
+            if not kept:
+                _discard(folder)
 
     capture.__doc__ = f"Record what colbert-ai makes under torch {release}."
 
@@ -135,6 +142,8 @@ def _capture(session: nox.Session, release: str, options: argparse.Namespace) ->
     if seconds is not None:
         which += ["--install-seconds", f"{seconds:.1f}"]
         _ask(session, *command, "run", *which, quiet=False)
+        ready = Path(session.virtualenv.location, _READY)
+        ready.write_text(_LENT if options.lend_env else "", encoding="utf-8")
 
 
 def _install_torch(
@@ -225,7 +234,7 @@ def explain(session: nox.Session) -> None:
 
 
 def _explain(session: nox.Session, options: argparse.Namespace, folders: Sequence[Path]) -> None:
-    ours = "." if LANES[options.lane].get("inputs", "embedded") == "embedded" else ".[hub]"
+    ours = _ours(options)
     _install(session, "-e", ".[compare]")
     _fetch_inputs(session)
     for release, folder in zip((options.a, options.b), folders, strict=True):
@@ -245,7 +254,14 @@ def _explain(session: nox.Session, options: argparse.Namespace, folders: Sequenc
     _ask(session, *module, options.a, options.b, *which, "--python", *pythons, quiet=False)
 
 
+def _ours(options: argparse.Namespace) -> str:
+    """This package with what its lane's inputs need."""
+    embedded = LANES[options.lane].get("inputs", "embedded") == "embedded"
+    return "." if embedded else ".[hub]"
+
+
 _READY = "ready"  # a file in an environment that was installed to its end
+_LENT = "to be deleted after a search"  # what is in it where only `nox -s search` is to use it
 
 
 def _make_environment(
@@ -278,6 +294,48 @@ def _make_environment(
         except CommandFailed:
             _refuse(f"torch {release} cannot be installed, so nothing can be explained; see {log}")
     (folder / _READY).touch()
+
+
+@nox.session(python="3.11", default=False)
+def search(session: nox.Session) -> None:
+    """Search the index of every release named with every one of them, mapped and not."""
+    parser = _parser(session)
+    parser.add_argument("releases", nargs="+", metavar="RELEASE", help="captured before")
+    parser.add_argument("--inputs", type=Path, metavar="DIR", help="a copy of what the hub has")
+    parser.add_argument("--keep-env", action="store_true", help="keep environments (5-7 GB each)")
+    options = _parse(session, parser, LANES)
+    _check_pair(options.releases)
+    ours = _ours(options)
+    _install(session, "-e", ours)
+    _fetch_inputs(session)
+    for release in dict.fromkeys(options.releases):
+        which = ["--torch", release, "--lane", options.lane, "--data", str(options.data)]
+        which += ["--cache", str(CACHE), *_lane_flags(options), *_flag("--inputs", options.inputs)]
+        which += [part for name in options.releases for part in ("--index", name)]
+        answer = _ask(session, "python", "-m", "matrix_capture", "due", *which)
+        session.log(f"torch {release}: {answer}")
+        folder, keep = _for_search(session, release, options)
+        try:
+            if not answer.startswith("current"):
+                if not (folder / _READY).exists():
+                    _make_environment(session, release, options, folder, ours)
+                python = str((folder / "bin" / "python").absolute())
+                command = [python, "-m", "matrix_capture", "search", *which]
+                _ask(session, *command, quiet=False)
+        finally:
+            if not keep:
+                _discard(folder)
+
+
+def _for_search(
+    session: nox.Session, release: str, options: argparse.Namespace
+) -> tuple[Path, bool]:
+    """The environment of a release to search with, and whether to keep it afterwards."""
+    own = Path(session.virtualenv.location)
+    captured = own.with_name(f"capture-{release.replace('.', '-')}")
+    if (captured / _READY).exists():
+        return captured, (captured / _READY).read_text(encoding="utf-8") != _LENT
+    return own.with_name(f"search-{release}"), options.keep_env
 
 
 @nox.session(default=False)
@@ -530,9 +588,10 @@ def _discard(environment: Path) -> None:
 
 def _clear_leftovers() -> None:
     """Delete what killed runs left behind: uv refuses to make an environment over half of one."""
-    for folder in (*Path(".nox").glob("capture-*"), *Path(".nox").glob("explain*")):
-        if not (folder / "pyvenv.cfg").exists():
-            shutil.rmtree(folder, ignore_errors=True)
+    for pattern in ("capture-*", "explain*", "search*"):
+        for folder in Path(".nox").glob(pattern):
+            if not (folder / "pyvenv.cfg").exists():
+                shutil.rmtree(folder, ignore_errors=True)
     for trash in Path(".nox").glob(".trash-*"):
         shutil.rmtree(trash, ignore_errors=True)
 
@@ -566,7 +625,8 @@ def _ask(session: nox.Session, *command: str, quiet: bool = True) -> str:
     """
     if not quiet:
         try:
-            session.run(*command, log=False)
+            # Or with the Python of another environment, which is external to this one.
+            session.run(*command, log=False, external=True)
         except CommandFailed:
             raise SystemExit(2) from None
         return ""

@@ -6,13 +6,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from matrix_capture import runner
+from matrix_capture import cross_index, runner
 from matrix_capture.catalogue import DEPTHS
 from matrix_capture.errors import MatrixError
 from matrix_capture.extensions import compiler
 from matrix_capture.inject import read_injection
 from matrix_capture.install_log import infrastructure, reason
 from matrix_capture.optrace import Site
+from matrix_capture.rankings import rankings_path
 from matrix_capture.revision import read_revision
 from matrix_capture.schema import read_record
 from matrix_capture.settings import read_settings
@@ -99,6 +100,26 @@ def _trace(request: runner.Request, options: argparse.Namespace) -> None:
     print(f"wrote {options.out / 'trace.json'}")
 
 
+def _due(request: runner.Request, options: argparse.Namespace) -> None:
+    """Say `current` when every index of the releases was searched, else `needed` and how many."""
+    missing = cross_index.due(request, _releases(request, options))
+    print(f"needed: {len(missing)} indexes to search" if missing else "current")
+
+
+def _search(request: runner.Request, options: argparse.Namespace) -> None:
+    """Search the indexes of the releases, and say what came of it."""
+    missing = cross_index.due(request, _releases(request, options))
+    for found in cross_index.search_kept(request, missing):
+        way = "mapped" if found.mmap else ""
+        outcome = f"{found.seconds:.1f} s" if found.state == "ok" else f"failed: {found.message}"
+        print(f"index of {found.index_torch:9}{way:8}{outcome}")
+    print(f"wrote {rankings_path(request.data, request.lane_name)}")
+
+
+def _releases(request: runner.Request, options: argparse.Namespace) -> list[str]:
+    return [request.settings.release(name) for name in options.index]
+
+
 def _fail(request: runner.Request, options: argparse.Namespace) -> None:
     """Record a failed install, unless the network or the disk is to blame."""
     log = options.log.read_text(encoding="utf-8", errors="replace")
@@ -109,7 +130,14 @@ def _fail(request: runner.Request, options: argparse.Namespace) -> None:
     print(f"wrote {path}")
 
 
-_COMMANDS = {"check": _check, "run": _run, "trace": _trace, "fail": _fail}
+_COMMANDS = {
+    "check": _check,
+    "run": _run,
+    "trace": _trace,
+    "fail": _fail,
+    "due": _due,
+    "search": _search,
+}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -140,6 +168,10 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument("--occurrence", required=True, type=int, metavar="N")
             sub.add_argument("--keep", type=int, metavar="N", help="which operation, to repeat it")
             sub.add_argument("--out", required=True, type=Path, metavar="DIR")
+        if name in ("due", "search"):
+            sub.add_argument(
+                "--index", required=True, action="append", metavar="VERSION", help="may be repeated"
+            )
         if name == "fail":
             sub.add_argument("--log", required=True, type=Path, help="the installer's output")
     return parser
