@@ -143,7 +143,8 @@ def _capture(session: nox.Session, release: str, options: argparse.Namespace) ->
         which += ["--install-seconds", f"{seconds:.1f}"]
         _ask(session, *command, "run", *which, quiet=False)
         ready = Path(session.virtualenv.location, _READY)
-        ready.write_text(_LENT if options.lend_env else "", encoding="utf-8")
+        lent = options.lend_env and not options.keep_env
+        ready.write_text(_LENT if lent else "", encoding="utf-8")
 
 
 def _install_torch(
