@@ -14,8 +14,7 @@ import msgspec
 from matrix_capture.errors import MatrixError
 from matrix_capture.names import version_numbers
 from matrix_capture.schema import replacing
-from matrix_compare.attribution import Attribution
-from matrix_compare.ranking import RankingChange
+from matrix_compare.change import Attribution, RankingChange
 
 SCHEMA_VERSION = 1
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 from matrix_compare.advice import Change, Index, Option
+from matrix_compare.change import Effectiveness, RankingChange
 from matrix_compare.facts import Facts, stopped
 from matrix_compare.origin import DIFFERING
-from matrix_compare.ranking import Effectiveness, RankingChange
 from matrix_compare.schema import Verdict
 
 

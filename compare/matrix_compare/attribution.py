@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from itertools import accumulate, chain
 from typing import Any, Literal
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
@@ -18,6 +17,7 @@ import pyarrow.compute as pc
 from matrix_capture.errors import MatrixError
 from matrix_capture.schema import Capture
 from matrix_capture.values import ValueStore
+from matrix_compare.change import Attribution
 from matrix_compare.gauge import unreadable
 
 FIRST = 10
@@ -32,29 +32,6 @@ _ARTIFACTS = (
     *("candidate_lengths", "candidate_pids", "pruned_lengths", "pruned_pids"),
     *(*_RANKED, "ranked_scores"),
 )
-
-
-class Attribution(msgspec.Struct, frozen=True, kw_only=True):
-    """How many results each stage changed.
-
-    A result is a passage at a rank among the first ten of a query. It has changed where the other
-    capture does not have that passage at that rank; those of a and those of b are all counted, so a
-    passage that moves within the first ten counts twice.
-
-    A passage that only one side has as a candidate was changed there; of the others, one that only
-    one side scores in full, by pruning; one that both score and one does not return, by its score.
-    What both return has moved because others came before it or no longer do: they entered or left
-    as candidates or by pruning, or changed places with it. That was a tie if the two have one score
-    on either side, else their scores did it. Of several reasons the first counts, in this order.
-    `unknown` are results where a capture ranks what it did not score, or scores what was no
-    candidate.
-    """
-
-    candidates: int
-    pruning: int
-    scores: int
-    ties: int
-    unknown: int
 
 
 def attribute(a: Capture, b: Capture, store: ValueStore) -> Attribution | None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from matrix_capture.schema import STAGES
 from matrix_compare.answers import index_answer, losses_of, training_answer
+from matrix_compare.change import RankingChange
 from matrix_compare.explained import conclusion
 from matrix_compare.facts import Facts, Row, stopped
 from matrix_compare.origin import DIFFERING
@@ -78,12 +79,8 @@ def _keep(facts: Facts) -> Told | None:
     keep = facts.keep
     if keep.state != "ok" or keep.change is None or losses_of(keep.change):
         return None
-    effect = "no measure of effectiveness is worse by more than chance"
-    measured = effect if keep.change.effectiveness else "nobody measured its effectiveness"
-    text = (
-        f"Keep the index: searched with {keep.search}, that of {keep.index} loads, and {measured}."
-    )
-    return text, searches_of(facts, keep)
+    loads = f"searched with {keep.search}, that of {keep.index} loads"
+    return f"Keep the index: {loads}, and {_no_worse(keep.change)}.", searches_of(facts, keep)
 
 
 def _keep_follows(facts: Facts) -> Told | None:
@@ -92,8 +89,7 @@ def _keep_follows(facts: Facts) -> Told | None:
         return None
     text = (
         f"Keep the index: nobody searched that of {keep.index} with {keep.search}, but one of "
-        f"{keep.search}, which is the same bit by bit, and no measure of effectiveness is worse by "
-        "more than chance."
+        f"{keep.search}, which is the same bit by bit, and {_no_worse(keep.change)}."
     )
     return text, (*searches_of(facts, facts.reindex), *verdicts_of(facts.index))
 
@@ -149,7 +145,7 @@ def _index_unknown(facts: Facts) -> Told | None:
             return f"{unknown}: torch {record.torch} stops at {stop.stage}.", captures
     if facts.obstacles:
         return f"{unknown}: the captures are not comparable.", captures
-    if facts.own.state == "unknown":
+    if facts.own.state != "ok":
         again = f"{facts.session('matrix')} --fresh" if facts.stale else facts.session("matrix")
         return f"{unknown}: {a} has not searched its own index; {again} has it do so.", captures
     return (
@@ -272,6 +268,12 @@ RULES: Mapping[str, Rule] = {
     "requirement": _requirement,
 }
 """The rule of each claim, in the order in which they are told."""
+
+
+def _no_worse(change: RankingChange) -> str:
+    if not change.effectiveness:
+        return "nobody measured its effectiveness"
+    return "no measure of effectiveness is worse by more than chance"
 
 
 def _names(rows: Sequence[Row]) -> str:

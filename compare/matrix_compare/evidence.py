@@ -16,13 +16,14 @@ from matrix_capture.values import ValueStore
 from matrix_compare.advice import Change, Option
 from matrix_compare.attribution import attribute
 from matrix_compare.captures import load_captures
+from matrix_compare.change import RankingChange
 from matrix_compare.comparable import environment_difference, obstacles
 from matrix_compare.explanation import Explanation, explanation_path, read_explanation
 from matrix_compare.facts import Facts, Losses, Mapped, Row, Size, error_line, identical
 from matrix_compare.gauge import Gauge
 from matrix_compare.known import match, read_known
 from matrix_compare.pairs import compare
-from matrix_compare.ranking import RankingChange, ranking_change
+from matrix_compare.ranking import ranking_change
 from matrix_compare.requirement import finished, run_around, same_index
 from matrix_compare.tolerance import read_profiles
 

@@ -7,68 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 from pytrec_eval import RelevanceEvaluator
 
 from matrix_capture.errors import MatrixError
-
-
-class Interval(msgspec.Struct, frozen=True, kw_only=True):
-    """A mean over queries and its 95% interval, from 9,999 draws of as many queries."""
-
-    mean: float
-    low: float
-    high: float
-
-
-class Effectiveness(msgspec.Struct, frozen=True, kw_only=True):
-    """Means of a measure over the queries with known relevant passages; difference: b minus a."""
-
-    measure: str
-    a: float
-    b: float
-    difference: Interval
-
-
-class Flips(msgspec.Struct, frozen=True, kw_only=True):
-    """Neighbours in a ranking of a that both have and b ranks the other way round.
-
-    `queries` counts those that have such a pair; `largest_gap` is the largest difference of the two
-    scores in a, 0 if there is no such pair.
-    """
-
-    pairs: int
-    queries: int
-    largest_gap: float
-
-
-class RankingChange(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of the rankings of a in b.
-
-    `same_order` counts queries with the same passages in the same order, `identical` those whose
-    scores have the same bits too. By depth ("1", "10", "100") `changed_top` counts queries whose
-    first results, in order, are not the same, and `overlap` is the mean share of a's first results
-    that are among b's, whatever their order. `rbo` is the mean rank-biased overlap and `tau` the
-    mean of Kendall's tau over the passages that both found, None if no query has two of them; each
-    with that of the query where it is least. `largest_score_change` is that of a passage that both
-    found. `effectiveness` is empty if no relevant passage is known.
-    """
-
-    queries: int
-    identical: int
-    same_order: int
-    changed_top: dict[str, int]
-    overlap: dict[str, float]
-    rbo: float
-    rbo_least: float
-    tau: float | None
-    tau_least: float | None
-    largest_score_change: float
-    flips: Flips
-    effectiveness: tuple[Effectiveness, ...]
-
+from matrix_compare.change import Effectiveness, Flips, Interval, RankingChange
 
 DEPTHS = (1, 10, 100)
 

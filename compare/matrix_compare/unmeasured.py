@@ -120,9 +120,8 @@ def _no_controls(facts: Facts) -> str | None:
     ]
     if not bare:
         return None
-    return (
-        f"whether the capture of {' and '.join(bare)} equals itself, and is unchanged by watching"
-    )
+    whose = " and ".join(bare)
+    return f"whether the capture of {whose} equals itself, and whether watching changed it"
 
 
 def _unclear(facts: Facts) -> str | None:
@@ -144,7 +143,8 @@ def _companions(facts: Facts) -> str | None:
     moved = [found.name for found in facts.environment if found.name != "torch"]
     if not moved or not _differs(facts):
         return None
-    return f"whether torch itself did it: {len(moved)} other things moved with it ({listed(moved)})"
+    others = "one other thing" if len(moved) == 1 else f"{len(moved)} other things"
+    return f"whether torch itself did it: {others} moved with it ({listed(moved)})"
 
 
 def _gaps(facts: Facts) -> str | None:

@@ -15,7 +15,8 @@ from matrix_capture.digest import content_hash
 from matrix_capture.errors import MatrixError
 from matrix_capture.schema import Capture
 from matrix_capture.values import ValueStore
-from matrix_compare.attribution import FIRST, Attribution, attribute
+from matrix_compare.attribution import FIRST, attribute
+from matrix_compare.change import Attribution
 from tests.compare.conftest import Put, as_snapshot, capture_of
 
 Ranked = Sequence[tuple[int, float]]

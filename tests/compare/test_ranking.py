@@ -14,7 +14,8 @@ from pytrec_eval import RelevanceEvaluator
 
 from matrix_capture.errors import MatrixError
 from matrix_capture.rankings import COLUMNS
-from matrix_compare.ranking import Effectiveness, Flips, Interval, RankingChange, ranking_change
+from matrix_compare.change import Effectiveness, Flips, Interval, RankingChange
+from matrix_compare.ranking import ranking_change
 
 Ranked = Sequence[tuple[int, float]]
 """Passages and scores of one query, the best first."""
