@@ -67,12 +67,13 @@ def print_advice(console: Console, advice: Advice) -> None:
     if advice.reproduction:
         console.print(Text("mapped loading, with torch alone:"))
         for line in advice.reproduction.splitlines():
-            console.print(Text(f"    {line}"), soft_wrap=True)
+            console.print(Text(line), soft_wrap=True)
     console.print()
 
 
 def _print_wrapped(console: Console, text: str) -> None:
     for line in Text(text).wrap(console, console.width - 4):
+        line.rstrip()
         console.print(Text("  ") + line)
 
 

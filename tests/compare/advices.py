@@ -1,16 +1,21 @@
-"""Facts of a pair as rules are asked about them: everything on record, and something moved."""
+"""What advice is made from: facts of a pair of which all is on record, and files that hold some."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 from msgspec.structs import replace
 
-from matrix_capture.schema import STAGES, Control, Observer, StageStatus
+from matrix_capture.rankings import COLUMNS, SCHEMA_VERSION, Header, Search, record_searches
+from matrix_capture.schema import STAGES, CaptureCode, Control, Observer, StageStatus
 from matrix_compare.advice import Option
 from matrix_compare.change import Effectiveness, Flips, Interval, RankingChange
 from matrix_compare.comparable import Difference
 from matrix_compare.facts import Facts, Losses, Mapped, Size
 from matrix_compare.requirement import Run
-from tests.compare.conftest import LANE, record_of
+from tests.compare.conftest import LANE, Maker, Put, record_of
 
 QUERIES = 428
 
@@ -133,3 +138,87 @@ FACTS = Facts(
     ),
     run=Run(releases=("2.8.0",), gaps=()),
 )
+
+
+# On disk.
+
+A, B = "2.7.1", "2.8.0"
+RELEVANT = ((3,), (1, 2), ())
+INPUTS = {"checkpoint": "aa", "collection": "bb"}
+
+Found = Sequence[Sequence[tuple[int, float]]]
+"""For each query the passages and their scores, the best first."""
+
+FOUND: Found = ([(3, 9.0), (1, 8.0)], [(2, 7.0), (4, 6.0)], [(5, 5.0)])
+SWAPPED: Found = ([(1, 9.0), (3, 8.5)], [(2, 7.0), (4, 6.0)], [(5, 5.0)])
+
+
+def search(
+    index: str, torch: str, found: Found | None, *, mmap: bool = False, files: str = ""
+) -> tuple[Search, Any]:
+    """A search and its rows; without any it failed."""
+    rows = [
+        (index, torch, mmap, query, rank, pid, score)
+        for query, results in enumerate(found or ())
+        for rank, (pid, score) in enumerate(results, start=1)
+    ]
+    columns = list(map(list, zip(*rows, strict=True))) if rows else [[] for _ in COLUMNS]
+    made = Search(
+        index_torch=index,
+        search_torch=torch,
+        mmap=mmap,
+        state="failed" if found is None else "ok",
+        index=files or f"files of {index}",
+        started="2026-01-01T00:00:00+00:00",
+        seconds=1.0,
+        capture_code=CaptureCode(version="0.1.0", hash="00"),
+        error="" if found else "RuntimeError",
+        message="" if found else "torn\nsecond line",
+    )
+    return made, pa.table(columns, schema=COLUMNS)
+
+
+def index_puts(centroid: float = 1.0, offset: int = 704) -> list[Put]:
+    """A finished index of five passages and six embeddings, and how its files are laid out."""
+    values = {
+        ("index_centroids", "centroids.pt#0"): np.array([[centroid]], np.float16),
+        ("index_codes", "0.codes.pt#0"): np.arange(4, dtype=np.int32),
+        ("index_codes", "1.codes.pt#0"): np.arange(2, dtype=np.int32),
+        ("index_doclens", "doclens.0.json#0"): np.array([2, 1, 1]),
+        ("index_doclens", "doclens.1.json#0"): np.array([1, 1]),
+        # Of the files only two are mapped; another one has two tensors.
+        ("file_layout", "buckets.pt"): np.array([offset + 64, offset + 4096]),
+        ("file_layout", "0.codes.pt"): np.array([offset]),
+        ("file_layout", "0.residuals.pt"): np.array([offset]),
+    }
+    return [
+        Put(artifact=artifact, part=part, scope="disk", value=value)
+        for (artifact, part), value in values.items()
+    ]
+
+
+def training_puts(*losses: float) -> list[Put]:
+    puts = [
+        Put(artifact="train_loss", scope="step", occurrence=n, value=np.float32(loss))
+        for n, loss in enumerate(losses)
+    ]
+    weights = np.array([losses[-1]], np.float32)
+    return [*puts, Put(artifact="trained_weights", part="linear", scope="step", value=weights)]
+
+
+def write_pair(
+    make: Maker,
+    data: Path,
+    *,
+    a: Sequence[Put] = (),
+    b: Sequence[Put] = (),
+    searches: Sequence[tuple[Search, Any]] = (),
+    inputs: dict[str, str] = INPUTS,
+    **record: Any,
+) -> None:
+    """Write two captures that ran to the end, and searches; `record` changes that of b."""
+    make(A, a or index_puts(), status=ran())
+    make(B, b or index_puts(), **({"status": ran()} | record))
+    header = Header(schema_version=SCHEMA_VERSION, lane=LANE, inputs=inputs, relevant=RELEVANT)
+    if searches:
+        record_searches(data, header, searches)
