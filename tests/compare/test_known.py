@@ -37,7 +37,11 @@ VERSIONS: dict[str, tuple[dict[str, str], tuple[dict[str, str], ...]]] = {
     ),
     "setuptools-packaging": (
         {"setuptools": "70.0.0", "torch": "1.13.1"},
-        ({"setuptools": "69.5.1", "torch": "1.13.1"}, {"setuptools": "70.0.0", "torch": "2.8.0"}),
+        (
+            {"setuptools": "69.5.1", "torch": "1.13.1"},
+            {"setuptools": "71.0.0", "torch": "1.13.1"},
+            {"setuptools": "70.0.0", "torch": "2.2.0"},
+        ),
     ),
     "setuptools-pkg-resources": ({"setuptools": "82.0.0"}, ({"setuptools": "80.10.2"},)),
     "numpy-2": ({"numpy": "2.4.6"}, ({"numpy": "1.26.4"},)),

@@ -102,6 +102,7 @@ def test_a_known_failure_has_its_cure_and_who_says_so(view: Outcomes) -> None:
     assert newest.cause.cure == "transformers older than 5"
     assert newest.cause.sources == (
         ("ColBERT PR 412", "https://github.com/stanford-futuredata/ColBERT/pull/412"),
+        ("measured in lane cpu-latest", ""),
     )
 
 
