@@ -110,8 +110,9 @@ def _entered(pid: int, a: _Found, b: _Found) -> _Stage | None:
 def _moved(pid: int, entered: Mapping[int, _Stage | None], a: _Found, b: _Found) -> _Stage:
     """The stage that moved a passage which both return."""
     reasons: set[_Stage] = set()
+    score_a, score_b = a.scores[pid], b.scores[pid]
     for other in a.before(pid) ^ b.before(pid):
-        tied = all(side.scores.get(other) == side.scores[pid] for side in (a, b))
+        tied = a.scores.get(other) == score_a and b.scores.get(other) == score_b
         reasons.add(entered[other] or ("ties" if tied else "scores"))
     # Without anything that it passed it is in one ranking twice.
     return min(reasons, key=_ORDER.index, default="unknown")

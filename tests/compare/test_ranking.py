@@ -213,6 +213,11 @@ def test_ten_results_count(rank: int, reciprocal: float, recall: float) -> None:
     assert found["Recall@10"].a == recall
 
 
+def test_a_change_below_the_first_result_is_measured() -> None:
+    found = measures([falling(9, 1, 2)], [falling(9, 2, 1)], [[1]])
+    assert (found["MRR@10"].a, found["MRR@10"].b) == (pytest.approx(1 / 2), pytest.approx(1 / 3))
+
+
 def test_queries_without_relevant_passages_are_left_out() -> None:
     a, b = [falling(1, 2), falling(1, 2)], [falling(1, 2), falling(2, 1)]
     assert change(a, b, [(), ()]).effectiveness == ()
