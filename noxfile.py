@@ -209,6 +209,29 @@ def compare(session: nox.Session) -> None:
     _ask(session, "python", "-m", "matrix_compare", *which, *options.releases, quiet=False)
 
 
+@nox.session(default=False)
+def advise(session: nox.Session) -> None:
+    """Say what becomes of index, ranking and training when torch A becomes B."""
+    parser = _parser(session)
+    parser.add_argument(
+        "releases",
+        nargs="*",
+        metavar="RELEASE",
+        help="the one you have, then the one you want, be it newer or older; without any: every "
+        "pair of neighbours on record",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the advice there too")
+    options = _parse(session, parser)
+    if options.releases:
+        _check_pair(options.releases)
+    if len(options.releases) > 2:
+        _refuse("advice is about two releases: name the one you have and the one you want")
+    _install(session, "-e", ".[compare]")
+    which = ["--lane", _recorded_lane(options), "--data", str(options.data)]
+    which += _flag("--json", options.json)
+    _ask(session, "python", "-m", "matrix_compare.advise", *which, *options.releases, quiet=False)
+
+
 @nox.session(python="3.11", default=False)
 def explain(session: nox.Session) -> None:
     """Find out why two releases differ, prove it, and write a script that shows it."""
