@@ -48,6 +48,12 @@ def gains_of(change: RankingChange) -> tuple[Effectiveness, ...]:
     return tuple(found for found in change.effectiveness if found.difference.low > 0)
 
 
+def search_command(facts: Facts) -> str:
+    """What makes the searches of the pair: both indexes must be on record before they are."""
+    captured = facts.own.state == facts.reindex.state == "ok"
+    return facts.session("search" if captured else "matrix")
+
+
 def headline(facts: Facts) -> str:
     """The advice in one line."""
     parts = [*_outcome(facts)]

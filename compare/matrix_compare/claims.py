@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from matrix_capture.schema import STAGES
-from matrix_compare.answers import index_answer, losses_of, training_answer
+from matrix_compare.answers import index_answer, losses_of, search_command, training_answer
 from matrix_compare.change import RankingChange
 from matrix_compare.explained import conclusion
 from matrix_compare.facts import Facts, Row, stopped
@@ -149,7 +149,7 @@ def _index_unknown(facts: Facts) -> Told | None:
         again = f"{facts.session('matrix')} --fresh" if facts.stale else facts.session("matrix")
         return f"{unknown}: {a} has not searched its own index; {again} has it do so.", captures
     return (
-        f"{unknown}: nobody searched the index of {a} with {b}; {facts.session('search')} does so.",
+        f"{unknown}: nobody searched the index of {a} with {b}; {search_command(facts)} does so.",
         captures,
     )
 

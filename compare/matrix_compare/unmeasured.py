@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from matrix_capture.rankings import DEPTH
-from matrix_compare.answers import training_answer
+from matrix_compare.answers import search_command, training_answer
 from matrix_compare.facts import Facts, stopped
 from matrix_compare.origin import DIFFERING
 from matrix_compare.policy import COMPARED
@@ -65,7 +65,7 @@ def _cross_search(facts: Facts) -> str | None:
         return None
     return (
         f"whether the files of an index of {keep.index} load with {keep.search}, and what is found "
-        f"in it; {facts.session('search')} tells"
+        f"in it; {search_command(facts)} tells"
     )
 
 
@@ -90,7 +90,7 @@ def _mmap(facts: Facts) -> str | None:
     if not missing:
         return None
     whose = " or ".join(missing)
-    return f"what is found in a mapped index of {whose}; {facts.session('search')} tells"
+    return f"what is found in a mapped index of {whose}; {search_command(facts)} tells"
 
 
 def _training(facts: Facts) -> str | None:

@@ -153,6 +153,13 @@ def test_what_was_measured_is_not_told(claim: str, given: Facts) -> None:
     assert claim not in [sentence.claim for sentence in advise(given).not_measured]
 
 
+def test_what_is_to_be_searched_must_be_captured_first() -> None:
+    bare = facts(keep=option("2.7.1"), reindex=option("2.8.0"), mapped=BARE)
+    told = {sentence.claim: sentence.text for sentence in advise(bare).not_measured}
+    assert told["cross-search"].endswith("; nox -s matrix -- 2.7.1 2.8.0 tells")
+    assert told["mmap"].endswith("; nox -s matrix -- 2.7.1 2.8.0 tells")
+
+
 def test_a_gpu_says_nothing_about_a_cpu() -> None:
     on_gpu = facts(device="cuda", b=recorded("2.8.0", host={"cpu_model": "X", "gpu": "NVIDIA Y"}))
     told = {sentence.claim: sentence.text for sentence in advise(on_gpu).not_measured}
