@@ -5,24 +5,25 @@ be kept, does the ranking change, does it run, does training change.
 """
 
 import fcntl
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from matrix_capture.errors import MatrixError
 from matrix_capture.names import version_numbers
 from matrix_capture.schema import replacing
-from matrix_compare.change import Attribution, RankingChange
+from matrix_compare.change import Attribution, Crossing, RankingChange
+from matrix_compare.layout import HEADER_BYTES
 
 SCHEMA_VERSION = 1
 
 Index = Literal["keep", "re-index", "unknown"]
 Change = Literal["same", "changes", "unknown"]
-
-HEADER_BYTES = 320
-"""Where colbert-ai takes the data of a mapped file to begin (`residual_embeddings.py`)."""
 
 MMAP_REPRODUCTION = f"""\
 import array, pathlib, torch
@@ -101,11 +102,12 @@ class Advice(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Advices(msgspec.Struct, frozen=True, kw_only=True):
-    """The advice file of a lane, pairs in order of release."""
+    """The advice file of a lane, pairs in order of release; `crossings` as last looked at."""
 
     schema_version: int
     lane: str
-    advices: tuple[Advice, ...]
+    advices: tuple[Advice, ...] = ()
+    crossings: tuple[Crossing, ...] = ()
 
 
 def advice_path(data: Path, lane: str) -> Path:
@@ -140,19 +142,41 @@ def record_advices(data: Path, lane: str, given: Sequence[Advice]) -> Path:
     Raises:
         MatrixError: there is a file that cannot be read.
     """
+    with _changing(data, lane) as change:
+        pairs = {(advice.a, advice.b): advice for advice in (*change.now.advices, *given)}
+        order = sorted(pairs, key=lambda pair: tuple(map(version_numbers, pair)))
+        change.now = replace(change.now, advices=tuple(pairs[pair] for pair in order))
+    return advice_path(data, lane)
+
+
+def record_crossings(data: Path, lane: str, found: Sequence[Crossing]) -> Path:
+    """Put what was found in indexes of other releases beside the advice; returns the path.
+
+    Raises:
+        MatrixError: there is a file that cannot be read.
+    """
+    with _changing(data, lane) as change:
+        change.now = replace(change.now, crossings=tuple(found))
+    return advice_path(data, lane)
+
+
+@dataclass
+class _Change:
+    now: Advices
+
+
+@contextmanager
+def _changing(data: Path, lane: str) -> Iterator[_Change]:
+    """The advice of a lane, of which what it is changed to is written when the block ends."""
     path = advice_path(data, lane)
     path.parent.mkdir(parents=True, exist_ok=True)
     with (path.parent / f".{lane}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        known = read_advices(path).advices if path.exists() else ()
-        pairs = {(advice.a, advice.b): advice for advice in (*known, *given)}
-        order = sorted(pairs, key=lambda pair: tuple(map(version_numbers, pair)))
-        whole = Advices(
-            schema_version=SCHEMA_VERSION, lane=lane, advices=tuple(pairs[pair] for pair in order)
-        )
+        empty = Advices(schema_version=SCHEMA_VERSION, lane=lane)
+        change = _Change(read_advices(path) if path.exists() else empty)
+        yield change
         with replacing(path) as file:
-            file.write(encoded(whole))
-    return path
+            file.write(encoded(change.now))
 
 
 def encoded(value: msgspec.Struct) -> bytes:

@@ -1,5 +1,7 @@
 """What becomes of rankings, in structs; readers need not have what it was measured with."""
 
+from typing import Literal
+
 import msgspec
 
 
@@ -79,3 +81,25 @@ class Attribution(msgspec.Struct, frozen=True, kw_only=True):
     scores: int
     ties: int
     unknown: int
+
+
+Outcome = Literal["identical", "same order", "same top 10", "changed", "failed", "unknown"]
+"""From best to worst: the same scores too; the same passages in the same order at every rank; at
+the first ten ranks; not even there; no answer. `unknown` has nothing to be held against."""
+
+
+class Crossing(msgspec.Struct, frozen=True, kw_only=True):
+    """One search held against that of the release that built the index, which loaded it.
+
+    Of `queries`, `changed` have other passages or another order, `changed_top` at the first ten
+    ranks. `error` is the exception's type and first line where the search failed.
+    """
+
+    index: str
+    search: str
+    mmap: bool
+    outcome: Outcome
+    queries: int = 0
+    changed: int = 0
+    changed_top: int = 0
+    error: str = ""

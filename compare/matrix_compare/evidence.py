@@ -1,15 +1,16 @@
 """Reads what is on record of a lane, for the pairs of releases that somebody asks about."""
 
-import re
 import shlex
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pyarrow.compute as pc
 from msgspec.structs import replace
 
 from matrix_capture.errors import MatrixError
-from matrix_capture.rankings import Rankings, Search, rankings_path, read_rankings
+from matrix_capture.rankings import Rankings, rankings_path, read_rankings
 from matrix_capture.schema import Capture, Record
 from matrix_capture.settings import Settings
 from matrix_capture.values import ValueStore
@@ -22,6 +23,7 @@ from matrix_compare.explanation import Explanation, explanation_path, read_expla
 from matrix_compare.facts import Facts, Losses, Mapped, Row, Size, error_line, identical
 from matrix_compare.gauge import Gauge
 from matrix_compare.known import match, read_known
+from matrix_compare.layout import data_offsets
 from matrix_compare.pairs import compare
 from matrix_compare.ranking import ranking_change
 from matrix_compare.requirement import finished, run_around, same_index
@@ -116,6 +118,14 @@ class Evidence:
         return f" {shlex.join(flags)}" if flags else ""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Found:
+    """What a search found, or why it is of no use: one of both."""
+
+    rows: Any = None
+    error: str = ""
+
+
 class _Searches:
     """The searches of a lane, each against the one that users have now."""
 
@@ -125,56 +135,50 @@ class _Searches:
 
     def option(self, index: str, search: str) -> Option:
         """An index searched with a release."""
-        found = self._search(index, search)
+        option = Option(index=index, search=search)
+        found = self._find(index, search)
         if found is None:
-            return Option(index=index, search=search)
-        if found.state == "failed":
-            error = error_line(found.error, found.message)
-            return Option(index=index, search=search, state="failed", error=error)
-        change = self._change((*self._baseline, False), (index, search, False))
-        return Option(
-            index=index,
-            search=search,
-            state="ok",
-            ranking=_changes(change) if change else "unknown",
-            change=change,
-        )
+            return option
+        if found.error:
+            return replace(option, state="failed", error=found.error)
+        change = self._change(self._find(*self._baseline), found)
+        ranking = _changes(change) if change else "unknown"
+        return replace(option, state="ok", ranking=ranking, change=change)
 
     def mapped(self, capture: Capture, search: str) -> Mapped:
         """The index of a capture, mapped."""
         index = capture.record.torch
-        found = self._search(index, search, mmap=True)
-        failed = found is not None and found.state == "failed"
+        found = self._find(index, search, mmap=True)
         return Mapped(
             torch=index,
-            offsets=_offsets(capture),
-            error=error_line(found.error, found.message) if found and failed else "",
-            change=self._change((index, search, False), (index, search, True)),
+            offsets=data_offsets(capture.rows),
+            error=found.error if found else "",
+            change=self._change(self._find(index, search), found),
         )
 
-    def _search(self, index: str, search: str, *, mmap: bool = False) -> Search | None:
+    def _find(self, index: str, search: str, *, mmap: bool = False) -> _Found | None:
         """A search on record of the index that the release has now."""
         if self._rankings is None:
             return None
-        found = self._rankings.search(index, search, mmap=mmap)
+        made = self._rankings.search(index, search, mmap=mmap)
         own = self._rankings.search(index, index)
         # Captured anew, a release may have another index than the one searched with others.
-        return None if found and own and found.index != own.index else found
-
-    def _change(
-        self, before: tuple[str, str, bool], after: tuple[str, str, bool]
-    ) -> RankingChange | None:
-        """What becomes of the rankings of one search in another; None if either was not made."""
-        if self._rankings is None:
+        if made is None or (own and made.index != own.index):
             return None
-        tables = []
-        for index, search, mmap in (before, after):
-            found = self._search(index, search, mmap=mmap)
-            if found is None or found.state == "failed":
-                return None
-            tables.append(self._rankings.rows(index, search, mmap=mmap))
-        old, new = tables
-        return ranking_change(old, new, self._rankings.header.relevant)
+        if made.state == "failed":
+            return _Found(error=error_line(made.error, made.message))
+        found = _Found(rows=self._rankings.rows(index, search, mmap=mmap))
+        try:
+            self._change(found, found)
+        except MatrixError as error:  # a score that is no number ranks nothing
+            return _Found(error=str(error))
+        return found
+
+    def _change(self, before: _Found | None, after: _Found | None) -> RankingChange | None:
+        """What becomes of the rankings of one search in another; None if either is of no use."""
+        if self._rankings is None or not before or not after or before.error or after.error:
+            return None
+        return ranking_change(before.rows, after.rows, self._rankings.header.relevant)
 
 
 def _changes(change: RankingChange) -> Change:
@@ -194,15 +198,6 @@ def _rows(capture: Capture, artifact: str) -> list[Row]:
     )
     found: list[Row] = capture.rows.filter(same).to_pylist()
     return sorted(found, key=lambda row: (row["part"], row["occurrence"]))
-
-
-def _offsets(capture: Capture) -> tuple[int, ...]:
-    """Where the data begin in the files that colbert-ai maps: one tensor each."""
-    found = [row for row in _rows(capture, "file_layout") if _MAPPED.match(row["part"])]
-    return tuple(sorted({int(row["min"]) for row in found if row["min"] is not None}))
-
-
-_MAPPED = re.compile(r"[0-9]+\.(codes|residuals)\.pt(?![^#])")
 
 
 def _losses(a: Capture, b: Capture) -> Losses | None:

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from matrix_capture.schema import STAGES, Record, StageStatus
-from matrix_compare.advice import HEADER_BYTES, Option
+from matrix_compare.advice import Option
 from matrix_compare.change import RankingChange
 from matrix_compare.comparable import Difference
 from matrix_compare.explanation import Explanation
 from matrix_compare.known import Known
+from matrix_compare.layout import HEADER_BYTES
 from matrix_compare.requirement import Run, finished
 from matrix_compare.schema import Verdict
 

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from matrix_compare.advice import HEADER_BYTES, Option
+from matrix_compare.advice import Option
 from matrix_compare.answers import gains_of, losses_of, ranking_phrase
 from matrix_compare.change import Effectiveness, RankingChange
 from matrix_compare.facts import Facts, Mapped
+from matrix_compare.layout import HEADER_BYTES
 from matrix_compare.references import Rule, Told, layouts_of, searches_of
 from matrix_compare.report import listed
 

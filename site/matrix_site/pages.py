@@ -7,6 +7,8 @@ from typing import Any
 from urllib.parse import quote
 
 from matrix_compare.known import read_known
+from matrix_site.advice import advice_view
+from matrix_site.crossing import indexes
 from matrix_site.outcomes import outcomes
 from matrix_site.overview import Overview, align, overview
 from matrix_site.pair import pair_view
@@ -50,6 +52,7 @@ def pages(snapshot: Snapshot) -> Iterable[Page]:
             **dated,
             "sentence": _sentence(snapshot, views) if views else ran[0].sentence,
             "lanes": list(zip(compared, views, strict=True)),
+            "indexes": [indexes(lane, releases) for lane in compared],
             "outcomes": ran,
             "absent": [lane.name for lane in snapshot.lanes if lane.empty],
             "legend": SEVERITY,
@@ -63,6 +66,11 @@ def pages(snapshot: Snapshot) -> Iterable[Page]:
             view = {
                 **dated,
                 "pair": pair_view(lane, pair, profiles),
+                "advices": [
+                    advice_view(lane.advices[way])
+                    for way in (pair, pair[::-1])
+                    if way in lane.advices
+                ],
                 "older": (older, hrefs[lane.name][older]) if older else (),
                 "newer": (newer, hrefs[lane.name][newer]) if newer else (),
             }

@@ -18,9 +18,15 @@ UNSIZED = "only digests are kept, so nobody knows how far it moves"
 
 _MEASURED = frozenset({Verdict.REORDERED, Verdict.CLOSE, Verdict.DIFFERS, Verdict.UNSTABLE})
 _KINDS = {
-    "final": ("Final artifacts", "what the finished index holds on disk"),
+    "final": (
+        "Final artifacts",
+        "what is left at the end: the finished index on disk, the rankings, the trained weights",
+    ),
     "intermediate": ("Intermediate artifacts", "tensors on the way to the index"),
-    "probe": ("Probes", "a few fixed lines of torch, without ColBERT around them"),
+    "probe": (
+        "Probes",
+        "what torch does without ColBERT around it: a few fixed lines, and how it lays out a file",
+    ),
     "": ("Other artifacts", "not in the catalogue of this release of the site"),
 }
 

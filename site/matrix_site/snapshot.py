@@ -10,13 +10,17 @@ from matrix_capture.catalogue import POSITION
 from matrix_capture.errors import MatrixError
 from matrix_capture.schema import Record, digest_path, read_capture
 from matrix_capture.settings import Lane, Settings
+from matrix_compare.advice import SCHEMA_VERSION, Advice, Advices, advice_path, read_advices
+from matrix_compare.change import Crossing
 from matrix_compare.explanation import Explanation, explanation_path, read_explanation
+from matrix_compare.layout import data_offsets
 from matrix_compare.schema import NO_VALUES, Place, Verdict, layer_of, read_verdicts, verdict_path
 
 Pair = tuple[str, str]
 
 _LANE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(\+[0-9a-f]{8})?")
 _LARGEST = 2**20  # bytes of an explanation; real ones have some ten thousand
+_MOST_ADVICE = 2**25  # bytes of the advice of a lane, of which each pair takes some ten thousand
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,10 +65,14 @@ class Comparison:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Captured:
-    """A capture as far as the site needs it: its record and the dtype of every tensor."""
+    """A capture as far as the site needs it: its record and the dtype of every tensor.
+
+    `offsets` are the bytes at which the data of the mapped files of its index begin.
+    """
 
     record: Record
     dtypes: Mapping[Place, str]
+    offsets: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,6 +90,8 @@ class LaneData:
     pairs: Mapping[Pair, tuple[Comparison, ...]]
     verdicts_broken: bool
     explanations: Mapping[Pair, Explanation]
+    advices: Mapping[Pair, Advice]
+    crossings: tuple[Crossing, ...]
 
     @property
     def quick(self) -> bool:
@@ -146,6 +156,7 @@ def _read_lane(data: Path, settings: Settings, name: str, problems: list[str]) -
         except MatrixError as error:
             verdicts_broken = True
             problems.append(str(error))
+    advices = _read_advices(data, name, settings.releases, problems)
     return LaneData(
         name=name,
         settings=lane,
@@ -154,6 +165,8 @@ def _read_lane(data: Path, settings: Settings, name: str, problems: list[str]) -
         pairs=pairs,
         verdicts_broken=verdicts_broken,
         explanations=_read_explanations(data, name, pairs, problems),
+        advices={(advice.a, advice.b): advice for advice in advices.advices},
+        crossings=advices.crossings,
     )
 
 
@@ -167,7 +180,7 @@ def _read_captured(path: Path, lane: str, release: str) -> Captured:
         )
     columns = (capture.rows.column(name).to_pylist() for name in _DTYPE_COLUMNS)
     dtypes = {(a or "", p or "", s or ""): d or "" for a, p, s, d in zip(*columns, strict=True)}
-    return Captured(record=record, dtypes=dtypes)
+    return Captured(record=record, dtypes=dtypes, offsets=data_offsets(capture.rows))
 
 
 _DTYPE_COLUMNS = ("artifact", "part", "scope", "dtype")
@@ -198,6 +211,29 @@ def _read_explained(path: Path, lane: str, pair: Pair) -> Explanation:
             "move it to where it belongs"
         )
     return found
+
+
+def _read_advices(data: Path, lane: str, releases: Sequence[str], problems: list[str]) -> Advices:
+    """The advice of a lane, without that on releases that the matrix does not know."""
+    none = Advices(schema_version=SCHEMA_VERSION, lane=lane, advices=())
+    path = advice_path(data, lane)
+    if not path.exists():
+        return none
+    try:
+        size = path.stat().st_size
+        if size > _MOST_ADVICE or not path.is_file():
+            raise MatrixError(f"{path}: no advice, or more than {_MOST_ADVICE:,} bytes of it")
+        found = read_advices(path)
+    except MatrixError as error:
+        problems.append(str(error))
+        return none
+    known = set(releases)
+    return Advices(
+        schema_version=SCHEMA_VERSION,
+        lane=lane,
+        advices=tuple(advice for advice in found.advices if {advice.a, advice.b} <= known),
+        crossings=tuple(one for one in found.crossings if {one.index, one.search} <= known),
+    )
 
 
 def _by_pair(

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from matrix_capture.schema import STAGES
+from matrix_capture.schema import STAGES, run_stage
 from matrix_compare.schema import Verdict, in_layers
 from matrix_site.snapshot import Comparison, LaneData, Pair
 from matrix_site.text import clean, joined, listed, number, plural, ticked
@@ -71,10 +71,10 @@ class Tally:
 class Summary:
     """A pair in short.
 
-    `finals` counts what the index holds on disk; `starts` is one comparison for each artifact of
-    the pipeline where a divergence starts, in pipeline order, and `layers` says in which layers of
-    the encoder it does; `measured` is the first behind them of a known size; `probes` are the
-    probes that changed; `largest` is the final artifact of floats that moves farthest.
+    `finals` counts what the finished index holds on disk, of which `largest` moves farthest;
+    `starts` is one comparison for each artifact of the pipeline where a divergence starts, in
+    pipeline order, and `layers` says in which layers of the encoder it does; `measured` is the
+    first behind them of a known size; `probes` are the probes that changed.
     """
 
     tally: Tally
@@ -108,7 +108,8 @@ def summarise(comparisons: Iterable[Comparison]) -> Summary:
     pipeline = [row for row in changed if row.kind != "probe"]
     starting = [row for row in pipeline if row.role == "origin"] or pipeline[:1]
     counts = tally(rows)
-    moved = [(row.max_abs, row) for row in changed if row.kind == "final" and row.max_ulp]
+    finished = [row for row in rows if row.kind == "final" and run_stage(row.stage) == "index"]
+    moved = [(row.max_abs, row) for row in finished if row.verdict in CHANGED and row.max_ulp]
     far = [(distance, row) for distance, row in moved if distance is not None]
     starts = {row.artifact: row for row in sorted(starting, key=_distance)}
     layers: dict[str, list[int]] = {}
@@ -119,7 +120,7 @@ def summarise(comparisons: Iterable[Comparison]) -> Summary:
     measured = [row for row in behind if row.artifact == behind[0].artifact]
     return Summary(
         tally=counts,
-        finals=tally(row for row in rows if row.kind == "final"),
+        finals=tally(finished),
         starts=tuple(starts[name] for name in dict.fromkeys(row.artifact for row in starting)),
         layers={name: in_layers(found) for name, found in layers.items()},
         measured=max(measured, key=_distance, default=None),
@@ -142,8 +143,8 @@ def finals(summary: Summary) -> str:
     """What becomes of the finished index, in a few words."""
     counts = summary.finals
     if counts.worst is Verdict.IDENTICAL:
-        return f"final artifacts: all {counts.total} identical"
-    return f"final artifacts: {counts.words}"
+        return f"finished index: all {counts.total} identical"
+    return f"finished index: {counts.words}"
 
 
 def stop(lane: LaneData, release: str) -> str:

@@ -26,15 +26,15 @@ def _view(data: Path, settings: Settings, pair: tuple[str, str]) -> PairView:
         (
             ("2.7.1", "2.8.0"),
             "Not identical: it starts at `postnorm_centroids` (stage kmeans), by at most "
-            "`6.0e-08`. Final artifacts: 5 differ, 1 close, 4 identical, by at most `3.9e-03` in "
+            "`6.0e-08`. Finished index: 5 differ, 1 close, 4 identical, by at most `3.9e-03` in "
             "`index_avg_residual`.",
         ),
         (
             ("2.8.0", "2.9.1"),
             "Not identical: it starts at `codes_sorted_indices` (stage ivf). "
-            "Final artifacts: all 10 identical.",
+            "Finished index: all 10 identical.",
         ),
-        (("2.1.0", "2.7.1"), "Identical: all 115 comparisons agree bit for bit."),
+        (("2.1.0", "2.7.1"), "Identical: all 132 comparisons agree bit for bit."),
         (("2.8.0", "2.9.0"), "Nothing to compare: torch 2.9.0 failed at install."),
     ],
 )
@@ -144,7 +144,7 @@ def test_the_first_sentence_names_the_layer_and_the_first_known_distance(
     rows = _encoder(comparison, 9)
     _write_encoder(tmp_path, write_lane, rows)
     start = "Not identical: it starts at `layers` in layer 9 (stage encode), by an unknown amount"
-    index = ". Final artifacts: all 10 identical."
+    index = ". Finished index: all 10 identical."
     assert _view(tmp_path, settings, PAIR).headline == start + index
     for scope, distance in (("sample", 1e-08), ("chunk.0", 6e-08)):
         place = ("batches", "", scope, "float32", 45)
@@ -155,7 +155,7 @@ def test_the_first_sentence_names_the_layer_and_the_first_known_distance(
     measured = "; `batches` behind it is close, by at most `6.0e-08`"
     assert view.headline == start + measured + index
     assert (view.counts.words, view.counts.vague) == (
-        "6 differ (6 by an unknown amount), 2 close, 107 identical",
+        "6 differ (6 by an unknown amount), 2 close, 124 identical",
         True,
     )
 
@@ -311,7 +311,7 @@ def test_a_pair_without_readable_captures_still_has_its_verdicts(
     for file in (tmp_path / "digests" / LANE).iterdir():
         file.write_bytes(b"")
     view = _view(tmp_path, settings, PAIR)
-    assert view.counts.total == 115
+    assert view.counts.total == 132
     assert view.failures == tuple(
         f"torch {release} has a digest file that cannot be read" for release in PAIR
     )

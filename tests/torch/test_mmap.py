@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from matrix_compare.advice import HEADER_BYTES, MMAP_REPRODUCTION
+from matrix_compare.advice import MMAP_REPRODUCTION
+from matrix_compare.layout import HEADER_BYTES
 
 
 def run(folder: Path, script: str) -> list[str]:

@@ -1,0 +1,135 @@
+"""The view of which index may be searched with which release, and of how its files are laid out."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from markupsafe import Markup
+
+from matrix_compare.advice import MMAP_REPRODUCTION
+from matrix_compare.change import Crossing, Outcome
+from matrix_compare.layout import HEADER_BYTES
+from matrix_compare.schema import Verdict
+from matrix_site.snapshot import LaneData
+from matrix_site.text import clean, joined, script
+
+_STYLES: dict[Outcome, tuple[str, str]] = {
+    "identical": ("=", "identical"),
+    "same order": ("=", "reordered"),
+    "same top 10": ("≈", "close"),
+    "changed": ("≠", "differs"),
+    "failed": ("!", "failed"),
+    "unknown": (Verdict.NOT_RUN.glyph, "not_run"),
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """What came of one search: a glyph with its style, a number beside it, and all in words."""
+
+    glyph: str
+    style: str
+    count: str
+    words: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cell:
+    """An index and a release: what it finds in the index once loaded, and once mapped."""
+
+    loaded: Finding | None
+    mapped: Finding | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """The index of one release, the byte at which the data of its files begin, and who read it."""
+
+    index: str
+    offset: str
+    shifted: bool
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Indexes:
+    """What there is to say of the finished indexes of a lane."""
+
+    layouts: str
+    shifted: bool
+    reproduction: Markup
+    searchers: tuple[str, ...]
+    rows: tuple[Row, ...]
+    queries: int
+
+
+def indexes(lane: LaneData, releases: Sequence[str]) -> Indexes:
+    """Lay out the indexes of a lane; empty where no capture says how its files are laid out."""
+    offsets = {
+        release: max(lane.captures[release].offsets)
+        for release in releases
+        if release in lane.captures and lane.captures[release].offsets
+    }
+    found = {(c.index, c.search, c.mmap): c for c in lane.crossings}
+    searchers = tuple(r for r in releases if any(r == search for _, search, _ in found))
+    built = [r for r in reversed(releases) if any(r == index for index, _, _ in found)]
+    return Indexes(
+        layouts=_layouts(offsets),
+        shifted=any(offset != HEADER_BYTES for offset in offsets.values()),
+        reproduction=script(MMAP_REPRODUCTION, 4000),
+        searchers=searchers,
+        rows=tuple(
+            Row(
+                index=release,
+                offset=str(offsets.get(release, "")),
+                shifted=offsets.get(release, HEADER_BYTES) != HEADER_BYTES,
+                cells=tuple(
+                    Cell(
+                        loaded=_finding(found.get((release, search, False))),
+                        mapped=_finding(found.get((release, search, True))),
+                    )
+                    for search in searchers
+                ),
+            )
+            for release in built
+        ),
+        queries=max((crossing.queries for crossing in lane.crossings), default=0),
+    )
+
+
+def _layouts(offsets: dict[str, int]) -> str:
+    """`320 up to 2.0.1, 448 from 2.1.0 to 2.6.0`, in the order of the releases."""
+    return joined(tuple(_runs(offsets)), most=9)
+
+
+def _runs(offsets: dict[str, int]) -> Iterable[str]:
+    for offset, run in groupby(offsets.items(), key=lambda item: item[1]):
+        names = [name for name, _ in run]
+        where = f"from {names[0]} to {names[-1]}" if len(names) > 1 else f"in {names[0]}"
+        yield f"{offset} {where}"
+
+
+def _finding(crossing: Crossing | None) -> Finding | None:
+    if crossing is None:
+        return None
+    glyph, style = _STYLES[crossing.outcome]
+    return Finding(
+        glyph=glyph,
+        style=style,
+        count=f"{crossing.changed_top}" if crossing.outcome == "changed" else "",
+        words=_words(crossing),
+    )
+
+
+def _words(crossing: Crossing) -> str:
+    way = "mapped" if crossing.mmap else "loaded"
+    who = f"index of {crossing.index}, {way}, searched with {crossing.search}"
+    told = {
+        "identical": "the same results and scores",
+        "same order": "the same results with other scores",
+        "same top 10": f"other results below rank 10 for {crossing.changed} queries",
+        "changed": f"other first 10 results for {crossing.changed_top} of {crossing.queries}",
+        "failed": clean(crossing.error, 200),
+        "unknown": "nothing to hold it against",
+    }
+    return f"{who}: {told[crossing.outcome]}"
