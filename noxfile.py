@@ -53,7 +53,7 @@ INSTALLING = {
 
 @nox.session(python=False, default=False)
 def matrix(session: nox.Session) -> None:
-    """Capture releases, search the indexes of a pair, compare, publish the pages."""
+    """Capture releases, search the indexes of a pair, compare, advise, publish the pages."""
     parser = _parser(session)
     parser.add_argument(
         "releases",
@@ -78,6 +78,7 @@ def matrix(session: nox.Session) -> None:
     if pair:
         session.notify("search", [*shared, *_flag("--inputs", options.inputs), *releases])
     session.notify("compare", [*shared, *releases])
+    session.notify("advise", [*shared, *(releases if pair else [])])
     session.notify("site", [*shared, *_flag("--out", options.out)])
 
 
@@ -330,7 +331,7 @@ def search(session: nox.Session) -> None:
     options = _parse(session, parser, LANES)
     _check_pair(options.releases)
     ours = _ours(options)
-    _install(session, "-e", ours)
+    _install(session, "-e", ".[compare,hub]" if ours == ".[hub]" else ".[compare]")
     _fetch_inputs(session)
     for release in dict.fromkeys(options.releases):
         which = ["--torch", release, "--lane", options.lane, "--data", str(options.data)]
@@ -349,6 +350,8 @@ def search(session: nox.Session) -> None:
         finally:
             if not keep:
                 _discard(folder)
+    which = ["--lane", _recorded_lane(options), "--data", str(options.data)]
+    _ask(session, "python", "-m", "matrix_compare.cross", *which, quiet=False)
 
 
 def _for_search(
