@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from matrix_capture.digest import content_hash
@@ -298,6 +298,7 @@ def changed_results(a: Query, b: Query) -> int:
     return len(heads[0] ^ heads[1])
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(searches(), searches()), min_size=1, max_size=3))
 def test_the_stages_add_up_to_the_changed_results(pairs: list[tuple[Query, Query]]) -> None:
     with TemporaryDirectory() as folder:
@@ -306,6 +307,7 @@ def test_the_stages_add_up_to_the_changed_results(pairs: list[tuple[Query, Query
     assert found.unknown == 0
 
 
+@settings(max_examples=60, deadline=None)
 @given(searches(), st.randoms(use_true_random=False))
 def test_another_order_of_ties_is_all_ties(a: Query, random: Any) -> None:
     shuffled = random.sample(a.ranked, len(a.ranked))
