@@ -3,10 +3,13 @@
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 import torch
+import transformers
+from safetensors.torch import save_file
 
 from matrix_capture import inputs, runner
 from matrix_capture.job import Job
@@ -16,6 +19,14 @@ from matrix_capture.settings import read_settings
 
 ROOT = Path(__file__).parents[2]
 PASSAGES = 40
+
+SMALL = {
+    "hidden_size": 32,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    "max_position_embeddings": 256,
+    "pad_token_id": 0,
+}
 
 THEIR_WARNINGS = (
     "ignore:.*torch.cuda.amp.GradScaler",  # colbert-ai makes one on any device
@@ -81,6 +92,7 @@ def imported(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         kmeans="cpu",
         checkpoint=str(prepared.checkpoint),
         collection=prepared.collection,
+        queries=prepared.queries,
         config=prepared.config,
         values=str(folder / "values"),
         extensions=str(cache / "extensions"),
@@ -93,6 +105,33 @@ def imported(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         run._load()
         run._progress.close()
         yield job
+
+
+@pytest.fixture(scope="session")
+def write_checkpoint(
+    imported: Job, cache: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str, dict[str, Any]], Path]:
+    """Writes a small ColBERT checkpoint of an architecture, with random weights."""
+    tokenizer = cache / "sources" / inputs._MODEL
+
+    def write(kind: str, settings: dict[str, Any]) -> Path:
+        vocabulary = (tokenizer / "vocab.txt").read_text().split()
+        config = transformers.AutoConfig.for_model(
+            kind, **SMALL, **settings, vocab_size=len(vocabulary), architectures=["HF_ColBERT"]
+        )
+        torch.manual_seed(5)
+        model = transformers.AutoModel.from_config(config)
+        prefix = model.base_model_prefix
+        weights = {f"{prefix}.{name}": tensor for name, tensor in model.state_dict().items()}
+        weights["linear.weight"] = torch.randn(imported.config["dim"], config.hidden_size)
+        folder = tmp_path_factory.mktemp("checkpoint")
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+        config.save_pretrained(folder)
+        for name in inputs.TOKENIZER_FILES:
+            shutil.copyfile(tokenizer / name, folder / name)
+        return folder
+
+    return write
 
 
 @pytest.fixture

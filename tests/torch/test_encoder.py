@@ -1,6 +1,5 @@
 """What is watched inside the encoders that colbert-ai loads, each small and of random weights."""
 
-import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -10,10 +9,8 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from safetensors.torch import save_file
 from torch import nn
 
-from matrix_capture import inputs
 from matrix_capture.catalogue import DEPTHS, Depth
 from matrix_capture.digest import content_hash, snapshot
 from matrix_capture.encoder import MODULES, tensors, watched_modules
@@ -23,13 +20,6 @@ from matrix_capture.launch import configured
 from matrix_capture.recorder import Recorder
 from matrix_capture.taps import tapped
 
-SMALL = {
-    "hidden_size": 32,
-    "num_attention_heads": 4,
-    "intermediate_size": 64,
-    "max_position_embeddings": 256,
-    "pad_token_id": 0,
-}
 RELATIVE = {"relative_attention": True, "position_buckets": 16, "pos_att_type": ["p2c", "c2p"]}
 
 # The encoders of the kind that colbert-ai is meant for, with their settings beyond a small size.
@@ -62,33 +52,20 @@ PARTS = {
 PASSAGES = ["nodea edgeb, pathc", "treed", "cute flowf nodeb edgeb", "patha (flowb)", "nodec"]
 BATCHES = 3  # of two passages each, the last of one
 
+Write = Callable[[str, dict[str, Any]], Path]
 Load = Callable[[str, dict[str, Any]], Any]
 
 
 @pytest.fixture
-def load(imported: Job, cache: Path, tmp_path: Path) -> Load:
+def load(imported: Job, write_checkpoint: Write) -> Load:
     """Writes a ColBERT checkpoint of an architecture and loads it as colbert-ai does."""
     from colbert.infra import ColBERTConfig
     from colbert.modeling.checkpoint import Checkpoint
 
-    tokenizer = cache / "sources" / inputs._MODEL
-
     def write_and_load(kind: str, settings: dict[str, Any]) -> Any:
-        vocabulary = (tokenizer / "vocab.txt").read_text().split()
-        config = transformers.AutoConfig.for_model(
-            kind, **SMALL, **settings, vocab_size=len(vocabulary), architectures=["HF_ColBERT"]
-        )
-        torch.manual_seed(5)
-        model = transformers.AutoModel.from_config(config)
-        prefix = model.base_model_prefix
-        weights = {f"{prefix}.{name}": tensor for name, tensor in model.state_dict().items()}
-        weights["linear.weight"] = torch.randn(imported.config["dim"], config.hidden_size)
-        save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
-        config.save_pretrained(tmp_path)
-        for name in inputs.TOKENIZER_FILES:
-            shutil.copyfile(tokenizer / name, tmp_path / name)
-        ours = configured(ColBERTConfig, checkpoint=str(tmp_path), **imported.config)
-        return Checkpoint(str(tmp_path), colbert_config=ours)
+        folder = str(write_checkpoint(kind, settings))
+        ours = configured(ColBERTConfig, checkpoint=folder, **imported.config)
+        return Checkpoint(folder, colbert_config=ours)
 
     return write_and_load
 
