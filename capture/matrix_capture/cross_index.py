@@ -17,7 +17,7 @@ from matrix_capture import environment, rankings, runner
 from matrix_capture.errors import MatrixError
 from matrix_capture.index_files import index_hash, index_path
 from matrix_capture.job import Event, KeptIndex
-from matrix_capture.process import run_job
+from matrix_capture.process import blame, run_job
 from matrix_capture.progress import Progress
 from matrix_capture.rankings import Rankings, Search, read_rankings, record_searches
 from matrix_capture.runner import Request
@@ -52,11 +52,16 @@ def search_kept(request: Request, indexes: Sequence[KeptIndex]) -> list[Search]:
     """Search some indexes with the release of this environment and record what was found.
 
     Raises:
-        MatrixError: an index holds more than tensors, or the surroundings failed.
+        MatrixError: this environment has another colbert-ai, an index holds more than tensors, or
+            the surroundings failed.
     """
+    runner.check_colbert(request)
     prepared = request.inputs()
     header = runner.rankings_header(request, prepared)
     left, found = list(indexes), []
+    # As they are now: an index or code that is replaced meanwhile is to be searched again.
+    code = environment.capture_code()
+    hashes = {index.folder: index_hash(Path(index.folder)) for index in indexes}
     with (
         tempfile.TemporaryDirectory(prefix="colbert-matrix-") as scratch,
         Progress(f"torch {request.torch}") as progress,
@@ -71,10 +76,24 @@ def search_kept(request: Request, indexes: Sequence[KeptIndex]) -> list[Search]:
             progress.label = f"{len(left)} to search"
             started = datetime.datetime.now(datetime.UTC)
             events = run_job(job, folder, request.fixed, log_path(request), progress)
+            for event in events:
+                if event.state == "failed":
+                    blame(event)
             # A process that dies takes one search with it; the next one goes on behind that.
             ended = list(_ended(events, left))
             for number, (index, event) in enumerate(ended):
-                search = _search(request, index, event, started)
+                search = Search(
+                    index_torch=index.torch,
+                    search_torch=request.torch,
+                    mmap=index.mmap,
+                    state="ok" if event.state == "ok" else "failed",
+                    index=hashes[index.folder],
+                    started=started.isoformat(timespec="seconds"),
+                    seconds=round(event.seconds, 3),
+                    capture_code=code,
+                    error=event.error,
+                    message=event.message,
+                )
                 rows = rankings.COLUMNS.empty_table()
                 if search.state == "ok":
                     rows = pq.read_table(folder / f"ranking-{number}.parquet")
@@ -95,29 +114,11 @@ def _ended(
 ) -> Iterator[tuple[KeptIndex, Event]]:
     """The indexes whose search ended, and how; a run that never came to them failed them all."""
     for event in events:
-        if event.state == "failed" and event.error == MatrixError.__name__:
-            raise MatrixError(f"stage {event.stage}: {event.message}")
-    for event in events:
         if event.stage != "search" and event.state in ("failed", "not_run"):
             yield from ((index, event) for index in indexes)
             return
     searched = [e for e in events if e.stage == "search" and e.state in ("ok", "failed")]
     yield from zip(indexes, searched, strict=False)
-
-
-def _search(request: Request, index: KeptIndex, event: Event, started: datetime.datetime) -> Search:
-    return Search(
-        index_torch=index.torch,
-        search_torch=request.torch,
-        mmap=index.mmap,
-        state="ok" if event.state == "ok" else "failed",
-        index=index_hash(Path(index.folder)),
-        started=started.isoformat(timespec="seconds"),
-        seconds=round(event.seconds, 3),
-        capture_code=environment.capture_code(),
-        error=event.error,
-        message=event.message,
-    )
 
 
 def _serves(known: Rankings | None, request: Request, index: KeptIndex) -> bool:

@@ -1,9 +1,10 @@
-"""Where compiled extensions live: beyond the environment, one folder for all that shapes them."""
+"""Compiled extensions: where they live, beyond the environment, and why one was not built."""
 
 import fcntl
 import importlib.util
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sysconfig
@@ -67,3 +68,23 @@ def held(folder: Path) -> Iterator[None]:
         for stale in folder.glob("*/lock"):
             stale.unlink(missing_ok=True)
         yield
+
+
+def compiler_error(message: str) -> str | None:
+    """Which extension was not built, and the first error of the compiler; None if none was built.
+
+    That is what is worth telling of the exception that torch raises then, which quotes the compiler
+    at length. Paths lose their folders: a record holds none of its machine.
+    """
+    build = _BUILD.match(message)
+    if build is None:
+        return None
+    lines = message[build.end() :].splitlines()
+    said = next(filter(_ERROR.search, lines), "").lstrip(": ")
+    return ": ".join(filter(None, (build[0], _FOLDERS.sub("", said).strip())))
+
+
+_BUILD = re.compile(r"Error building extension '[^'\n]*'")
+# Of a compiler, a linker, a shell; nvcc says "fatal" alone.
+_ERROR = re.compile(r"\b(error|fatal)\s*:|cannot find -l|undefined reference|not found$")
+_FOLDERS = re.compile(r"(?<![\w.])/([^\s:'\"()/]+/)+")

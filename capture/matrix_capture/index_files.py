@@ -1,6 +1,7 @@
 """The files of a finished index: records every tensor in them, keeps them, tells what they are."""
 
 import json
+import os
 import pickletools
 import re
 import shutil
@@ -9,7 +10,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import blake3
 
@@ -66,7 +67,7 @@ def layout(file: Path) -> int:
                 raw.seek(member.header_offset + 26)
                 name, padding = struct.unpack("<HH", raw.read(4))
                 return member.header_offset + 30 + int(name) + int(padding)
-    raise MatrixError(f"{file}: holds no tensor; capture the release again")
+    raise MatrixError(f"{file}: holds no tensor; {_CURE}")
 
 
 def keep_index(built: Path, kept: Path) -> None:
@@ -107,10 +108,46 @@ def check_index(folder: Path) -> None:
         MatrixError: a file of it is no archive of plain tensors.
     """
     for file in sorted(folder.glob("*.pt")):
-        with _archive(file) as archive:
-            for member in archive.namelist():
-                if member.endswith(".pkl"):
-                    _check_pickle(file, archive.read(member))
+        _check_pickle(file, _pickle(file))
+
+
+def _pickle(file: Path) -> bytes:
+    """The one pickle of a file, where torch can find no other than is found here.
+
+    By its first bytes torch tells an archive from a bare pickle. It believes the end of an archive,
+    where Python looks around, and does not tell upper from lower case.
+    """
+    with _archive(file) as archive, file.open("rb") as raw:
+        members = archive.infolist()
+        names = [member.filename.lower() for member in members]
+        pickles = [member for member in members if member.filename.lower().endswith(".pkl")]
+        plain = (
+            raw.read(4) == b"PK\x03\x04"
+            and _ends_plainly(raw)
+            and len(set(names)) == len(names)
+            and all(member.compress_type == zipfile.ZIP_STORED for member in members)
+            and [member.filename.partition("/")[2] for member in pickles] == ["data.pkl"]
+        )
+        if not plain:
+            raise MatrixError(f"{file}: not as torch.save writes it; {_CURE}")
+        try:
+            return archive.read(pickles[0])
+        except (*_UNREADABLE, RuntimeError, EOFError) as error:
+            raise MatrixError(f"{file}: not written by torch.save ({error}); {_CURE}") from None
+
+
+def _ends_plainly(raw: IO[bytes]) -> bool:
+    """Whether an archive ends as torch ends it: with the list of its members and what finds it."""
+    place = raw.seek(0, os.SEEK_END) - _END.size
+    if place < 0:
+        return False
+    raw.seek(place)
+    one, length, start, two, where, three, comment = _END.unpack(raw.read())
+    return (
+        (one, two, three) == (b"PK\x06\x06", b"PK\x06\x07", b"PK\x05\x06")
+        and start + length == where == place
+        and comment == 0
+    )
 
 
 def _check_pickle(file: Path, pickled: bytes) -> None:
@@ -119,23 +156,27 @@ def _check_pickle(file: Path, pickled: bytes) -> None:
             name = f"{argument}" if opcode.name == "GLOBAL" else ""
             if opcode.name in _CALLING or (name and not _PLAIN.fullmatch(name)):
                 raise MatrixError(
-                    f"{file}: holds {name or opcode.name}, and not only tensors; capture the "
-                    "release again"
+                    f"{file}: holds {name or opcode.name!r}, and not only tensors; {_CURE}"
                 )
     except ValueError as error:
-        raise MatrixError(f"{file}: {error}; capture the release again") from None
+        raise MatrixError(f"{file}: {error}; {_CURE}") from None
 
 
 # What a tensor is rebuilt by, and every other way in which a pickle comes to call something.
 _PLAIN = re.compile(r"torch\._utils _rebuild_tensor_v2|torch \w+Storage|collections OrderedDict")
 _CALLING = {"BUILD", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "STACK_GLOBAL", "EXT1", "EXT2", "EXT4"}
+# The last three records of an archive: where the list of members begins, in 64 bits; where that
+# record is; the same for readers of old, and how long a comment follows.
+_END = struct.Struct("<4s36xQQ4s4xQ4x4s16xH")
+_UNREADABLE = (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error)
+_CURE = "capture the release again"
 
 
 def _archive(file: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(file)
-    except (zipfile.BadZipFile, OSError) as error:
-        raise MatrixError(f"{file}: not written by torch.save ({error})") from None
+    except _UNREADABLE as error:
+        raise MatrixError(f"{file}: not written by torch.save ({error}); {_CURE}") from None
 
 
 def _tensors(file: Path) -> Iterator[tuple[str, int, Any]]:

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from matrix_capture import environment, gpu
 from matrix_capture.errors import MatrixError
-from matrix_capture.extensions import extensions_folder, held
+from matrix_capture.extensions import compiler_error, extensions_folder, held
 from matrix_capture.gpu_digest import GpuDigests, compiled
 from matrix_capture.index_files import check_index, record_index
 from matrix_capture.index_taps import INDEX
@@ -136,14 +136,16 @@ class Pipeline:
 
     def _search(self, index: Path, name: str, *, index_torch: str, mmap: bool = False) -> None:
         """Answer the queries from an index and leave the rankings in a file of that name."""
-        found = ranked(
-            index,
-            checkpoint=self.job.checkpoint,
-            collection=self.job.collection,
-            queries=[query.text for query in self.job.queries],
-            root=self.folder,
-            mmap=mmap,
-        )
+        # Searching compiles as well.
+        with held(Path(os.environ["TORCH_EXTENSIONS_DIR"])):
+            found = ranked(
+                index,
+                checkpoint=self.job.checkpoint,
+                collection=self.job.collection,
+                queries=[query.text for query in self.job.queries],
+                root=self.folder,
+                mmap=mmap,
+            )
         rows = ranking_rows(found, index_torch=index_torch, search_torch=self.job.torch, mmap=mmap)
         write_atomically(self.folder / name, rows)
 
@@ -254,7 +256,7 @@ class Pipeline:
                     state="failed",
                     seconds=time.monotonic() - started,
                     error=type(error).__name__,
-                    message=(str(error).strip().splitlines() or [""])[0],
+                    message=_line(str(error).strip()),
                 )
             )
             raise StageError from error
@@ -262,6 +264,11 @@ class Pipeline:
 
     def _report(self, event: Event) -> None:
         self._progress.write(msgspec.json.encode(event) + b"\n")
+
+
+def _line(message: str) -> str:
+    """The one line of it that a record has: the first, or why an extension was not built."""
+    return compiler_error(message) or next(iter(message.splitlines()), "")
 
 
 def _gpu_digests(torch: Any, nvcc: str, folder: Path) -> GpuDigests | None:

@@ -17,7 +17,7 @@ from matrix_capture.progress import Progress
 from matrix_capture.settings import Lane
 
 _POLL_SECONDS = 0.1
-_NO_SPACE = os.strerror(errno.ENOSPC)
+_NOT_THEIRS = (os.strerror(errno.ENOSPC), "Killed signal terminated program")
 
 
 def run_job(job: Job, folder: Path, lane: Lane, log: Path, progress: Progress) -> list[Event]:
@@ -57,7 +57,7 @@ def run_job(job: Job, folder: Path, lane: Lane, log: Path, progress: Progress) -
 
 def blame(failed: Event) -> None:
     """Raise when a failure is the surroundings' and not the release's: that is not recorded."""
-    if failed.error == MatrixError.__name__ or _NO_SPACE in failed.message:
+    if failed.error == MatrixError.__name__ or any(sign in failed.message for sign in _NOT_THEIRS):
         raise MatrixError(f"stage {failed.stage}: {failed.message}; nothing recorded")
 
 
@@ -68,6 +68,7 @@ def variables(lane: Lane) -> dict[str, str]:
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",
+        "LANGUAGE": "C",  # in which a compiler tells its errors
         "PYTHONHASHSEED": "0",
         "PYTHONUNBUFFERED": "1",
         # Freed memory stays with the process: otherwise every large temporary is mapped and zeroed

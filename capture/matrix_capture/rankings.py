@@ -106,21 +106,15 @@ def read_rankings(path: Path) -> Rankings:
     Raises:
         MatrixError: there is none, or it is truncated, foreign or of another schema version.
     """
-    if not path.exists():
-        raise MatrixError(f"{path}: no rankings; nox -s search makes them")
     try:
-        table = pq.read_table(path, page_checksum_verification=True)
-        header = msgspec.json.decode((table.schema.metadata or {})[METADATA_KEY], type=Header)
-        table = table.select(COLUMNS.names).cast(COLUMNS).replace_schema_metadata(None)
-    except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError, RecursionError) as error:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            header = _checked_header(path, file.schema_arrow)
+            table = file.read().replace_schema_metadata(None)
+            table.validate(full=True)
+    except FileNotFoundError:
+        raise MatrixError(f"{path}: no rankings; nox -s search makes them") from None
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise MatrixError(f"{path}: not a readable rankings file ({error}); {_CURE}") from None
-    except msgspec.DecodeError as error:
-        raise MatrixError(f"{path}: its header is damaged ({error}); {_CURE}") from None
-    if header.schema_version != SCHEMA_VERSION:
-        raise MatrixError(
-            f"{path}: schema version {header.schema_version}, but this release reads "
-            f"{SCHEMA_VERSION}; {_CURE}"
-        )
     if any(table.column(name).null_count for name in COLUMNS.names):
         raise MatrixError(f"{path}: has empty entries; {_CURE}")
     return Rankings(header=header, table=table)
@@ -145,10 +139,29 @@ def record_searches(data: Path, header: Header, found: Sequence[tuple[Search, An
         searches = sorted((*kept.header.searches, *(one for one, _ in found)), key=_key)
         new = msgspec.structs.replace(header, searches=tuple(searches))
         table = pa.concat_tables([kept.table, *(rows.cast(COLUMNS) for _, rows in found)])
-        order = [(name, "ascending") for name in COLUMNS.names[:5]]
         metadata = {METADATA_KEY: msgspec.json.encode(new)}
-        write_atomically(path, table.sort_by(order).replace_schema_metadata(metadata))
+        write_atomically(path, table.sort_by(_ORDER).replace_schema_metadata(metadata))
     return path
+
+
+def _checked_header(path: Path, schema: Any) -> Header:
+    payload = (schema.metadata or {}).get(METADATA_KEY)
+    if payload is None:
+        raise MatrixError(f"{path}: has no header, so it is not a rankings file; {_CURE}")
+    try:
+        # Alone: another version may hold anything else.
+        version = msgspec.json.decode(payload, type=_Versioned).schema_version
+        if version != SCHEMA_VERSION:
+            raise MatrixError(
+                f"{path}: schema version {version}, but this release reads {SCHEMA_VERSION}; "
+                f"{_CURE}"
+            )
+        header = msgspec.json.decode(payload, type=Header)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise MatrixError(f"{path}: its header is damaged ({error}); {_CURE}") from None
+    if not schema.equals(COLUMNS):
+        raise MatrixError(f"{path}: has not the columns of a rankings file; {_CURE}")
+    return header
 
 
 def _without(
@@ -161,13 +174,22 @@ def _without(
     for search, rows in found:
         same = _of(table, search.key)
         before = table.filter(same)
-        lost |= before.num_rows > 0 and not before.equals(rows.cast(COLUMNS).combine_chunks())
+        lost |= before.num_rows > 0 and not _same(before, rows.cast(COLUMNS))
         table = table.filter(pc.invert(same))
     new = {search.key for search, _ in found}
     searches = tuple(search for search in old.header.searches if search.key not in new)
     return Rankings(
         header=msgspec.structs.replace(old.header, searches=searches), table=table
     ), lost
+
+
+def _same(before: Any, rows: Any) -> bool:
+    """Whether two searches found the same, bit by bit: a score may be no number."""
+    one, other = before.sort_by(_ORDER), rows.sort_by(_ORDER)
+    scores = (table["score"].to_numpy().tobytes() for table in (one, other))
+    return bool(one.drop_columns("score").equals(other.drop_columns("score"))) and (
+        next(scores) == next(scores)
+    )
 
 
 def _of(table: Any, key: tuple[str, str, bool]) -> Any:
@@ -191,5 +213,11 @@ def _locked(path: Path) -> Iterator[None]:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
+
+class _Versioned(msgspec.Struct):
+    schema_version: int
+
+
+_ORDER = [(name, "ascending") for name in COLUMNS.names[:5]]
 
 _CURE = "move it out of the data folder and search again"

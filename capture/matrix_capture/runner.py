@@ -180,7 +180,7 @@ def capture(request: Request, install_seconds: float) -> Path:
     Raises:
         MatrixError: this environment has another colbert-ai, or the surroundings failed.
     """
-    _check_colbert(request)
+    check_colbert(request)
     started = datetime.datetime.now(datetime.UTC)
     # As it is now: an edit while the capture runs must make it stale.
     code = environment.capture_code()
@@ -223,10 +223,10 @@ def capture(request: Request, install_seconds: float) -> Path:
             control=None if stopped else _control(tables),
         )
         rows = pa.concat_tables(tables) if tables else COLUMNS.empty_table()
-        path = write_capture(Capture(record=record, rows=_numbered(rows)), request.data)
+        # Before the record: once that is there, nothing looks for an index that never came.
         if not request.injections:
             _keep_for_search(request, record, prepared, Path(scratch, "0"))
-        return path
+        return write_capture(Capture(record=record, rows=_numbered(rows)), request.data)
 
 
 def _keep_for_search(
@@ -274,7 +274,7 @@ def trace(request: Request, site: Site, folder: Path) -> None:
     Raises:
         MatrixError: the run stopped before, or the call never came.
     """
-    _check_colbert(request)
+    check_colbert(request)
     wanted = msgspec.structs.replace(job(request, request.inputs(), repeat=0), site=site)
     with Progress(f"torch {request.torch}") as progress:
         progress.label = "trace"
@@ -307,8 +307,12 @@ def log_path(request: Request) -> Path:
     return request.cache / "logs" / request.lane_name / f"torch-{request.torch}.log"
 
 
-def _check_colbert(request: Request) -> None:
-    """Refuse an environment kept from a capture of another colbert-ai."""
+def check_colbert(request: Request) -> None:
+    """Refuse an environment kept from a capture of another colbert-ai.
+
+    Raises:
+        MatrixError: it has another than is wanted.
+    """
     version = environment.packages().get("colbert-ai")
     if version is None:
         return

@@ -35,6 +35,8 @@ def ranked(
             config=configured(ColBERTConfig, load_index_with_mmap=mmap),
             index_root=str(index.parent),
         )
+        if not queries:
+            return []  # which a tokenizer refuses
         found = searcher.search_all(dict(enumerate(queries)), k=DEPTH).data
     return [found[query] for query in range(len(queries))]
 
