@@ -1,0 +1,252 @@
+"""Advice on the page of its pair, and which index may be searched with which release."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import html5lib
+import msgspec
+import pytest
+
+from matrix_capture.settings import Settings
+from matrix_compare.advice import (
+    MMAP_REPRODUCTION,
+    SCHEMA_VERSION,
+    Advice,
+    Option,
+    Sentence,
+    advice_path,
+    record_advices,
+    record_crossings,
+)
+from matrix_compare.change import Crossing
+from matrix_site.advice import advice_view
+from matrix_site.crossing import indexes
+from matrix_site.pages import pages
+from matrix_site.render import write_site
+from matrix_site.snapshot import LaneData, read_snapshot
+
+LANE = "cpu-pinned"
+PAIR = ("2.7.1", "2.8.0")
+HOSTILE = "<script>alert(1)</script>\u202e"
+
+
+def advice(a: str = PAIR[0], b: str = PAIR[1], **changes: Any) -> Advice:
+    found = Advice(
+        schema_version=SCHEMA_VERSION,
+        lane=LANE,
+        a=a,
+        b=b,
+        headline=f"{a} → {b}: keep the index; the first 10 results change for 3 of 428 queries",
+        index="keep",
+        ranking="changes",
+        runs="yes",
+        training="unknown",
+        keep=Option(index=a, search=b),
+        reindex=Option(index=b, search=b),
+        sentences=(
+            Sentence(
+                claim="keep",
+                text="Keep the index: it loads.",
+                evidence=("rankings:2.7.1/2.7.1", "rankings:2.7.1/2.8.0"),
+            ),
+            Sentence(
+                claim="index-differs",
+                text="To re-index makes another index.",
+                evidence=("verdicts:index_codes", "verdicts:nowhere", "explanation"),
+            ),
+        ),
+        not_measured=(Sentence(claim="hosts", text="any GPU"),),
+        requirement="torch>=2.1.0,<=2.7.1",
+        reproduction="",
+        command=f"nox -s advise -- {a} {b}",
+    )
+    return msgspec.structs.replace(found, **changes)
+
+
+@pytest.fixture
+def page(tmp_path: Path, write_lane: Any, settings: Settings) -> Any:
+    """Renders the page of the pair with some advice, or the first page."""
+
+    def render(*given: Advice, path: str = "pair/2.7.1...2.8.0/index.html") -> str:
+        write_lane(tmp_path / "data", releases=PAIR, failed=())
+        record_advices(tmp_path / "data", LANE, given)
+        write_site(pages(read_snapshot(tmp_path / "data", settings)), tmp_path / "site")
+        text = (tmp_path / "site" / path).read_text(encoding="utf-8")
+        html5lib.HTMLParser(strict=True).parse(text)
+        return text
+
+    return render
+
+
+def test_the_page_of_a_pair_gives_advice_on_both_ways(page: Any) -> None:
+    text = page(advice(), advice(*PAIR[::-1], index="re-index"), advice("2.0.1", "2.1.0"))
+    assert "2.7.1 → 2.8.0: keep the index; the first 10 results change for 3 of 428" in text
+    assert "2.8.0 → 2.7.1: " in text
+    assert "2.0.1 → 2.1.0: " not in text
+    assert text.index("2.7.1 → 2.8.0: ") < text.index("2.8.0 → 2.7.1: ")
+    for told in ("Keep the index: it loads.", "any GPU", "torch&gt;=2.1.0,&lt;=2.7.1"):
+        assert told in text
+    assert "nox -s advise -- 2.7.1 2.8.0" in text
+
+
+def test_without_advice_there_is_none(page: Any) -> None:
+    assert "Not measured" not in page()
+
+
+def test_what_an_answer_looks_like_follows_from_the_answer() -> None:
+    found = advice_view(advice(index="re-index", training="same"))
+    assert [(one.question, one.word, one.style) for one in found.answers] == [
+        ("index", "re-index", "differs"),
+        ("ranking", "changes", "close"),
+        ("runs", "yes", "proof"),
+        ("training", "same", "proof"),
+    ]
+
+
+def test_grounds_lead_to_where_they_are() -> None:
+    kept, differs = advice_view(advice()).statements
+    assert [(one.name, one.href) for one in kept.grounds] == [
+        ("rankings 2.7.1/2.7.1, 2.7.1/2.8.0", "")
+    ]
+    # Whatever the file names, a link goes to an artifact of the catalogue.
+    assert [(one.name, one.href) for one in differs.grounds] == [
+        ("index_codes", "#a-index_codes"),
+        ("the explanation", "#why"),
+    ]
+
+
+def test_many_captures_are_told_as_a_span() -> None:
+    sentence = Sentence(claim="x", text="x", evidence=tuple(f"capture:2.{n}.0" for n in range(9)))
+    (found,) = advice_view(advice(sentences=(sentence,))).statements
+    assert found.grounds[0].name == "captures of 2.0.0 to 2.8.0"
+
+
+def test_hostile_strings_are_shown(page: Any) -> None:
+    said = Sentence(claim=HOSTILE, text=HOSTILE, evidence=(f"capture:{HOSTILE}", HOSTILE))
+    text = page(
+        advice(
+            headline=HOSTILE,
+            sentences=(said,),
+            not_measured=(said,),
+            requirement=HOSTILE,
+            reproduction=HOSTILE,
+            command=HOSTILE,
+        )
+    )
+    assert "<script>alert" not in text
+    assert "\u202e" not in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;&lt;U+202E&gt;" in text
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b'{"schema_version": 99}', b"[" * 10**5])
+def test_advice_that_cannot_be_read_is_a_problem_and_no_more(
+    content: bytes, tmp_path: Path, write_lane: Any, settings: Settings
+) -> None:
+    write_lane(tmp_path, releases=PAIR, failed=())
+    advice_path(tmp_path, LANE).parent.mkdir()
+    advice_path(tmp_path, LANE).write_bytes(content)
+    found = read_snapshot(tmp_path, settings)
+    assert found.lanes[0].advices == {}
+    assert len(found.problems) == 1
+
+
+def test_releases_that_the_matrix_does_not_know_are_left_out(
+    tmp_path: Path, write_lane: Any, settings: Settings
+) -> None:
+    write_lane(tmp_path, releases=PAIR, failed=())
+    record_advices(tmp_path, LANE, [advice(), advice("9.9.9", "2.8.0")])
+    record_crossings(tmp_path, LANE, [crossing(), crossing(search="../9")])
+    (lane,) = read_snapshot(tmp_path, settings).lanes
+    assert list(lane.advices) == [PAIR]
+    assert [one.search for one in lane.crossings] == ["2.8.0"]
+
+
+# Indexes.
+
+
+def crossing(**changes: Any) -> Crossing:
+    found = Crossing(index="2.7.1", search="2.8.0", mmap=False, outcome="identical", queries=428)
+    return msgspec.structs.replace(found, **changes)
+
+
+def lane(
+    tmp_path: Path, write_lane: Any, settings: Settings, offsets: Any, *found: Crossing
+) -> LaneData:
+    releases = ("2.0.1", "2.1.0", "2.7.1", "2.8.0")
+    write_lane(tmp_path, releases=releases, failed=())
+    (read,) = read_snapshot(tmp_path, settings).lanes
+    captures = {
+        name: replace(captured, offsets=offsets.get(name, ()))
+        for name, captured in read.captures.items()
+    }
+    return replace(read, captures=captures, crossings=found)
+
+
+def test_where_data_begin_is_told_by_runs_of_releases(
+    tmp_path: Path, write_lane: Any, settings: Settings
+) -> None:
+    offsets = {"2.0.1": (320,), "2.1.0": (448,), "2.7.1": (704,), "2.8.0": (704,)}
+    view = indexes(lane(tmp_path, write_lane, settings, offsets), settings.releases)
+    assert view.layouts == "320 in 2.0.1, 448 in 2.1.0 and 704 from 2.7.1 to 2.8.0"
+    assert view.shifted
+    assert view.rows == ()
+    assert "torch.save" in view.reproduction
+
+
+def test_data_that_begin_where_they_are_taken_from_are_no_alarm(
+    tmp_path: Path, write_lane: Any, settings: Settings
+) -> None:
+    view = indexes(lane(tmp_path, write_lane, settings, {"2.0.1": (320,)}), settings.releases)
+    assert (view.layouts, view.shifted) == ("320 in 2.0.1", False)
+
+
+def test_captures_that_did_not_look_say_nothing(
+    tmp_path: Path, write_lane: Any, settings: Settings
+) -> None:
+    view = indexes(lane(tmp_path, write_lane, settings, {}), settings.releases)
+    assert (view.layouts, view.shifted, view.rows) == ("", False, ())
+
+
+def test_each_search_has_its_cell(tmp_path: Path, write_lane: Any, settings: Settings) -> None:
+    failed = crossing(index="2.8.0", search="2.7.1", outcome="failed", error=f"E: {HOSTILE}")
+    found = (
+        crossing(search="2.7.1"),
+        crossing(mmap=True, outcome="changed", changed=428, changed_top=400),
+        crossing(outcome="same top 10", changed=7),
+        failed,
+    )
+    offsets = {"2.7.1": (704,)}
+    view = indexes(lane(tmp_path, write_lane, settings, offsets, *found), settings.releases)
+    assert (view.searchers, view.queries) == (("2.7.1", "2.8.0"), 428)
+    newer, older = view.rows
+    assert [(row.index, row.offset) for row in view.rows] == [("2.8.0", ""), ("2.7.1", "704")]
+    assert (newer.cells[1].loaded, newer.cells[1].mapped) == (None, None)
+    assert newer.cells[0].loaded is not None
+    assert newer.cells[0].loaded.glyph == "!"
+    assert "\u202e" not in newer.cells[0].loaded.words
+    own, cross = older.cells
+    assert own.loaded is not None
+    assert (own.loaded.glyph, own.loaded.count, own.mapped) == ("=", "", None)
+    assert cross.loaded is not None
+    assert cross.mapped is not None
+    assert (cross.loaded.glyph, cross.loaded.count) == ("≈", "")
+    assert (cross.mapped.glyph, cross.mapped.count) == ("≠", "400")
+    assert cross.mapped.words == (
+        "index of 2.7.1, mapped, searched with 2.8.0: other first 10 results for 400 of 428"
+    )
+
+
+def test_the_first_page_shows_both(
+    tmp_path: Path, write_lane: Any, settings: Settings, page: Any
+) -> None:
+    record_crossings(tmp_path / "data", LANE, [crossing(), crossing(mmap=True, outcome="changed")])
+    text = page(path="index.html")
+    assert "Index of \\ Searched with" in text
+    assert "index of 2.7.1, mapped, searched with 2.8.0" in text
+
+
+def test_the_script_is_told_whole() -> None:
+    assert advice_view(advice(reproduction=MMAP_REPRODUCTION)).reproduction.unescape() == (
+        MMAP_REPRODUCTION
+    )
