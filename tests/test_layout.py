@@ -24,9 +24,12 @@ ALLOWED = {
     "matrix_site": (
         "matrix_site",
         "matrix_compare.schema",
+        "matrix_compare.advice",
+        "matrix_compare.change",
         "matrix_compare.explanation",
         "matrix_compare.explained",
         "matrix_compare.known",
+        "matrix_compare.layout",
         "matrix_capture.schema",
         "matrix_capture.catalogue",
         "matrix_capture.settings",
