@@ -49,7 +49,8 @@ class Sentence(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that is said: `claim` is the name of the rule, the same for every pair.
 
     `evidence` has references: `capture:<torch>`, `verdicts:<artifact>`,
-    `rankings:<index torch>/<search torch>` with `/mmap` where mapped, `known:<id>`, `explanation`.
+    `rankings:<index torch>/<search torch>` with `/mmap` where mapped, `known:<id>`,
+    `explanation`, `reproduction`.
     """
 
     claim: str

@@ -166,7 +166,7 @@ class _Searches:
         if made is None or (own and made.index != own.index):
             return None
         if made.state == "failed":
-            return _Found(error=error_line(made.error, made.message))
+            return _Found(error=error_line(made.error, made.message) or "no reason is on record")
         found = _Found(rows=self._rankings.rows(index, search, mmap=mmap))
         try:
             self._change(found, found)

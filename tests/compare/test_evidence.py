@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from matrix_capture.errors import MatrixError
-from matrix_capture.rankings import rankings_path
+from matrix_capture.rankings import COLUMNS, rankings_path
 from matrix_capture.schema import StageStatus
 from matrix_capture.settings import Settings
 from matrix_compare.evidence import Evidence
@@ -142,6 +142,26 @@ def test_a_mapped_index_that_fails(write: Writer, look: Look) -> None:
     a, b = look().mapped
     assert (a.error, a.change) == ("RuntimeError: torn", None)
     assert (b.error, b.change) == ("", None)
+
+
+def test_scores_that_are_no_numbers_are_a_failure_of_that_search(write: Writer, look: Look) -> None:
+    """As where a mapped index is read shifted."""
+    mad = ([(3, float("nan"))], [(2, 7.0)], [(5, 5.0)])
+    searches = [search(A, A, FOUND), search(A, B, FOUND), search(A, B, mad, mmap=True)]
+    write(searches=[*searches, search(B, B, mad)])
+    facts = look()
+    assert facts.keep.state == "ok"
+    assert facts.reindex.state == "failed"
+    assert "query 0" in facts.reindex.error
+    assert "query 0" in facts.mapped[0].error
+    back = look(B, A)
+    assert (back.own.state, back.reindex.state, back.reindex.change) == ("failed", "ok", None)
+
+
+def test_a_failure_without_a_reason_is_one(write: Writer, look: Look) -> None:
+    silent = msgspec.structs.replace(search(A, B, None)[0], error="", message="")
+    write(searches=[search(A, A, FOUND), (silent, COLUMNS.empty_table())])
+    assert (look().keep.state, look().keep.error) == ("failed", "no reason is on record")
 
 
 def test_layouts_that_nobody_looked_at(write: Writer, look: Look) -> None:
