@@ -13,6 +13,7 @@ from matrix_compare.report import listed
 
 Way = Literal["keep", "re-index"]
 
+_STAY = "no measure moves by more than chance"
 _WAYS = {"keep": "If the index is kept", "re-index": "After re-indexing"}
 
 
@@ -55,15 +56,11 @@ def effectiveness(way: Way) -> Rule:
         if option.change is None or not option.change.effectiveness:
             return None
         worse, better = losses_of(option.change), gains_of(option.change)
-        outcome = "no measure moves by more than chance"
-        if worse or better:
-            parts = {"worse by more than chance": worse, "better by more than chance": better}
-            outcome = "; ".join(
-                f"{words}: {listed([found.measure for found in held])}"
-                for words, held in parts.items()
-                if held
-            )
-        text = f"{_WAYS[way]}, {outcome} ({measures(option.change.effectiveness)})."
+        moved = [
+            f"{_are(held)} {word}" for held, word in ((worse, "worse"), (better, "better")) if held
+        ]
+        outcome = f"{' and '.join(moved)} by more than chance" if moved else _STAY
+        text = f"{_WAYS[way]}, {outcome}: {measures(option.change.effectiveness)}."
         return text, searches_of(facts, option)
 
     return rule
@@ -147,10 +144,14 @@ def mmap_measured(facts: Facts) -> Told | None:
 def measures(found: Sequence[Effectiveness]) -> str:
     """Each measure before and after, and the interval of the difference."""
     return ", ".join(
-        f"{one.measure} {one.a:.4f} → {one.b:.4f}, {one.difference.mean:+.4f}, 95% "
-        f"{one.difference.low:+.4f} to {one.difference.high:+.4f}"
+        f"{one.measure} {one.a:.4f} → {one.b:.4f} ({one.difference.mean:+.2g}, 95% "
+        f"{one.difference.low:+.2g} to {one.difference.high:+.2g})"
         for one in found
     )
+
+
+def _are(found: Sequence[Effectiveness]) -> str:
+    return f"{listed([one.measure for one in found])} {'is' if len(found) == 1 else 'are'}"
 
 
 def _option(facts: Facts, way: Way) -> Option:
