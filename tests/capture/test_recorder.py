@@ -181,3 +181,53 @@ def test_rows_are_laid_out_before_there_are_many(monkeypatch: pytest.MonkeyPatch
         recorder.record("D", number)
         assert len(recorder._rows) < 4
     assert [row["occurrence"] for row in rows(recorder)] == list(range(10))
+
+
+# What is gathered.
+
+
+def test_what_is_gathered_is_a_copy_of_that_moment() -> None:
+    recorder = Recorder()
+    value = np.array([[1, 2], [3, 4]], np.int32)
+    for number in range(2):
+        recorder.gather("candidate_pids", value[number])
+        value[number] = 0
+    value[:] = 9
+    first, second = recorder.gathered("candidate_pids")
+    assert (first.tolist(), second.tolist()) == ([1, 2], [3, 4])
+    assert first.dtype == np.int32
+
+
+def test_what_is_gathered_is_flat_and_in_order() -> None:
+    recorder = Recorder()
+    for value in (np.ones((2, 2), np.float32), [7], np.arange(6).reshape(2, 3).T):
+        recorder.gather("candidate_pids", value)
+    found = recorder.gathered("candidate_pids")
+    assert [one.tolist() for one in found] == [[1.0] * 4, [7], [0, 3, 1, 4, 2, 5]]
+
+
+def test_what_was_gathered_is_handed_out_once() -> None:
+    recorder = Recorder()
+    recorder.gather("candidate_pids", [1])
+    recorder.gather("ranked_pids", [2])
+    assert [one.tolist() for one in recorder.gathered("candidate_pids")] == [[1]]
+    assert recorder.gathered("candidate_pids") == []
+    assert [one.tolist() for one in recorder.gathered("ranked_pids")] == [[2]]
+    assert rows(recorder) == []
+
+
+@pytest.mark.parametrize("stage", ["search", "train"])
+def test_of_a_stage_only_its_own_is_missing(stage: str) -> None:
+    recorder = Recorder()
+    recorder.note_unseen(stage)
+    own = {a.name for a in CATALOGUE if a.stage == stage and "cpu" in a.devices}
+    assert recorder.missing.keys() == own
+    assert "query_embeddings" in own or "train_loss" in own
+
+
+def test_what_only_a_gpu_shows_is_not_missing_on_a_cpu() -> None:
+    on_cpu, on_gpu = Recorder(device="cpu"), Recorder(device="cuda")
+    for recorder in (on_cpu, on_gpu):
+        recorder.note_unseen("search")
+    on_gpu.close()
+    assert on_gpu.missing.keys() - on_cpu.missing.keys() == {"pruned_scores", "approx_scores"}
