@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from matrix_capture.rankings import DEPTH
+from matrix_capture.schema import STAGES
 from matrix_compare.answers import search_command, training_answer
 from matrix_compare.facts import Facts, stopped
 from matrix_compare.origin import DIFFERING
@@ -45,23 +46,28 @@ def _stale(facts: Facts) -> str | None:
     )
 
 
+def _stopped(facts: Facts) -> str | None:
+    stops = [f"{torch} stops at {stage}" for torch, stage in _stops(facts).items()]
+    return f"all that comes later: {' and '.join(stops)}" if stops else None
+
+
 def _own_search(facts: Facts) -> str | None:
     own = facts.own
-    if facts.stale or facts.obstacles or own.state == "ok":
+    if _settled(facts) or own.state == "ok":
         return None
     return f"the ranking as it is now: {own.search} did not search its own index"
 
 
 def _reindex_search(facts: Facts) -> str | None:
     option = facts.reindex
-    if facts.stale or facts.obstacles or option.state == "ok":
+    if _settled(facts) or option.state == "ok":
         return None
     return f"the ranking after re-indexing: {option.search} did not search its own index"
 
 
 def _cross_search(facts: Facts) -> str | None:
     keep = facts.keep
-    if facts.stale or facts.obstacles or keep.state in ("ok", "failed"):
+    if _settled(facts) or keep.state in ("ok", "failed"):
         return None
     return (
         f"whether the files of an index of {keep.index} load with {keep.search}, and what is found "
@@ -84,7 +90,7 @@ def _stages(facts: Facts) -> str | None:
 
 
 def _mmap(facts: Facts) -> str | None:
-    if facts.obstacles:
+    if _settled(facts):
         return None
     missing = [side.torch for side in facts.mapped if not (side.error or side.change)]
     if not missing:
@@ -94,7 +100,7 @@ def _mmap(facts: Facts) -> str | None:
 
 
 def _training(facts: Facts) -> str | None:
-    if facts.obstacles or training_answer(facts) != "unknown":
+    if facts.obstacles or _stops(facts) or training_answer(facts) != "unknown":
         return None
     return "training: the weights after it are not on record on both sides, or not stable"
 
@@ -126,7 +132,7 @@ def _no_controls(facts: Facts) -> str | None:
 
 def _unclear(facts: Facts) -> str | None:
     unclear = [row for row in facts.index if row["verdict"] not in COMPARED]
-    if not unclear or facts.obstacles:
+    if not unclear or facts.obstacles or _stops(facts):
         return None
     names = listed(list(dict.fromkeys(row["artifact"] for row in unclear)))
     verdicts = ", ".join(dict.fromkeys(row["verdict"].replace("_", " ") for row in unclear))
@@ -167,6 +173,7 @@ UNMEASURED: Mapping[str, Rule] = {
     "collection": _collection,
     "queries": _queries,
     "stale-searches": _stale,
+    "stopped": _stopped,
     "own-search": _own_search,
     "cross-search": _cross_search,
     "re-index-search": _reindex_search,
@@ -184,6 +191,18 @@ UNMEASURED: Mapping[str, Rule] = {
     "requirement-unknown": _requirement,
 }
 """The rule of each, in the order in which they are told."""
+
+
+def _stops(facts: Facts) -> dict[str, str]:
+    """Where either run stopped, so that nothing behind can be measured."""
+    found = {record.torch: stopped(record) for record in (facts.a, facts.b)}
+    return {torch: stop.stage for torch, stop in found.items() if stop}
+
+
+def _settled(facts: Facts) -> bool:
+    """Whether it is told elsewhere why searches are not on record, if they are not."""
+    held_up = [stage for stage in _stops(facts).values() if stage != STAGES[-1]]
+    return bool(facts.stale or facts.obstacles or held_up)
 
 
 def _differs(facts: Facts) -> bool:

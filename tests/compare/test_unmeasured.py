@@ -21,6 +21,7 @@ def facts(**changes: Any) -> Facts:
 
 BARE = (Mapped(torch="2.7.1", offsets=(704,)), Mapped(torch="2.8.0", offsets=(704,), error="E"))
 ELSEWHERE = facts(obstacles=("inputs differ",))
+AT_LOAD = facts(b=recorded("2.8.0", status=ran(load="failed", index="not_run")))
 ALIKE = rows("identical")
 STAGES = Attribution(candidates=1, pruning=0, scores=0, ties=0, unknown=0)
 UNSURE = recorded(
@@ -48,21 +49,36 @@ CASES: dict[str, tuple[Facts, str, tuple[Facts, ...]]] = {
         "2.8.0 --fresh makes others",
         (FACTS,),
     ),
+    "stopped": (
+        AT_LOAD,
+        "all that comes later: 2.8.0 stops at load",
+        (FACTS,),
+    ),
     "own-search": (
         facts(own=option("2.7.1", search="2.7.1")),
         "the ranking as it is now: 2.7.1 did not search its own index",
-        (FACTS, facts(own=option("2.7.1"), stale=True), replace(ELSEWHERE, own=option("2.7.1"))),
+        (
+            FACTS,
+            facts(own=option("2.7.1"), stale=True),
+            replace(ELSEWHERE, own=option("2.7.1")),
+            replace(AT_LOAD, own=option("2.7.1")),
+        ),
     ),
     "cross-search": (
         facts(keep=option("2.7.1", changed(), state="inferred")),
         "whether the files of an index of 2.7.1 load with 2.8.0, and what is found in it; nox -s "
         "search -- 2.7.1 2.8.0 tells",
-        (FACTS, facts(keep=option("2.7.1", state="failed")), replace(ELSEWHERE, keep=option("a"))),
+        (
+            FACTS,
+            facts(keep=option("2.7.1", state="failed")),
+            replace(ELSEWHERE, keep=option("a")),
+            replace(AT_LOAD, keep=option("a")),
+        ),
     ),
     "re-index-search": (
         facts(reindex=option("2.8.0", state="failed")),
         "the ranking after re-indexing: 2.8.0 did not search its own index",
-        (FACTS, replace(ELSEWHERE, reindex=option("2.8.0"))),
+        (FACTS, *(replace(one, reindex=option("2.8.0")) for one in (ELSEWHERE, AT_LOAD))),
     ),
     "effectiveness": (
         facts(keep=option("2.7.1", changed(effectiveness=()))),
@@ -80,12 +96,16 @@ CASES: dict[str, tuple[Facts, str, tuple[Facts, ...]]] = {
     "mmap": (
         facts(mapped=BARE),
         "what is found in a mapped index of 2.7.1; nox -s search -- 2.7.1 2.8.0 tells",
-        (FACTS, replace(ELSEWHERE, mapped=BARE)),
+        (FACTS, *(replace(one, mapped=BARE) for one in (ELSEWHERE, AT_LOAD))),
     ),
     "training": (
         facts(rows=rows(training="unstable")),
         "training: the weights after it are not on record on both sides, or not stable",
-        (FACTS, facts(rows=rows(training="close")), replace(ELSEWHERE, rows=())),
+        (
+            FACTS,
+            facts(rows=rows(training="close")),
+            *(replace(one, rows=()) for one in (ELSEWHERE, AT_LOAD)),
+        ),
     ),
     "long-training": (
         FACTS,
@@ -108,7 +128,11 @@ CASES: dict[str, tuple[Facts, str, tuple[Facts, ...]]] = {
         facts(rows=rows("unstable", index_ivf="not_run")),
         "3 tensors of the finished index (index_centroids, index_residuals and index_ivf: "
         "unstable, not run)",
-        (FACTS, replace(ELSEWHERE, rows=rows("not_comparable"))),
+        (
+            FACTS,
+            replace(ELSEWHERE, rows=rows("not_comparable")),
+            replace(AT_LOAD, rows=rows("failed")),
+        ),
     ),
     "cause": (
         FACTS,
@@ -151,6 +175,12 @@ def test_what_was_not_measured_is_told_in_these_words(claim: str) -> None:
 )
 def test_what_was_measured_is_not_told(claim: str, given: Facts) -> None:
     assert claim not in [sentence.claim for sentence in advise(given).not_measured]
+
+
+def test_a_run_that_stops_at_training_can_be_searched() -> None:
+    late = recorded("2.8.0", status=ran(train="failed"))
+    told = [one.claim for one in advise(facts(b=late, keep=option("2.7.1"))).not_measured]
+    assert {"stopped", "cross-search"} <= set(told)
 
 
 def test_what_is_to_be_searched_must_be_captured_first() -> None:
