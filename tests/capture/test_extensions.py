@@ -4,9 +4,11 @@ import sysconfig
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from matrix_capture.errors import MatrixError
-from matrix_capture.extensions import compiler, extensions_folder, held
+from matrix_capture.extensions import compiler, compiler_error, extensions_folder, held
 
 HOLD = """
 import sys, pathlib
@@ -142,3 +144,65 @@ def test_a_folder_is_held_by_one_process_at_a_time(tmp_path: Path) -> None:
             assert second.stdout.readline() == "held\n"
             assert not compiling.exists()
             second.kill()
+
+
+# What a failed build comes down to.
+
+GCC = """\
+Error building extension 'filter_pids_cpp': [1/2] c++ -MMD -MF filter_pids.o.d \
+-isystem /home/me/torch/include -O3 -c /home/me/colbert/search/filter_pids.cpp -o filter_pids.o
+FAILED: [code=1] filter_pids.o
+c++ -MMD -MF filter_pids.o.d -DTORCH_EXTENSION_NAME=filter_pids_cpp -c /home/me/filter_pids.cpp
+In file included from /home/me/torch/include/torch/extension.h:5:
+/home/me/colbert/search/filter_pids.cpp:3:10: warning: no error here [-Wall]
+/home/me/colbert/search/filter_pids.cpp:3:10: fatal error: pthread/x.h: No such file or directory
+    3 | #include <pthread/x.h>
+/home/me/colbert/search/filter_pids.cpp:9:1: error: expected ';'
+compilation terminated.
+ninja: build stopped: subcommand failed.
+"""
+BUILDS = {
+    GCC: "filter_pids.cpp:3:10: fatal error: pthread/x.h: No such file or directory",
+    "Error building extension 'x': [1/2] nvcc -c /a/b.cu\n/a/b.cu(12): error: identifier \"f\" is "
+    "undefined\n\n1 error detected": 'b.cu(12): error: identifier "f" is undefined',
+    "Error building extension 'x': [1/2] nvcc\nnvcc fatal   : Unsupported gpu architecture": (
+        "nvcc fatal   : Unsupported gpu architecture"
+    ),
+    "Error building extension 'x': [2/2] c++ x.o -lc10\n/usr/bin/ld: cannot find -lc10\n"
+    "collect2: error: ld returned 1 exit status": "ld: cannot find -lc10",
+    "Error building extension 'x': /bin/sh: 1: /opt/cc/c++: not found": "sh: 1: c++: not found",
+    "Error building extension 'x': ninja: error: '/a/b.cpp', needed by 'b.o', missing": (
+        "ninja: error: 'b.cpp', needed by 'b.o', missing"
+    ),
+    "Error building extension 'x': [1/2] c++ /home/me/a.cpp\nsomething else": "",
+    "Error building extension 'x'": "",
+}
+
+
+@pytest.mark.parametrize(("message", "said"), BUILDS.items(), ids=range(len(BUILDS)))
+def test_a_failed_build_tells_the_extension_and_the_first_error(message: str, said: str) -> None:
+    name = "filter_pids_cpp" if message is GCC else "x"
+    wanted = f"Error building extension '{name}'" + (f": {said}" if said else "")
+    assert compiler_error(message) == wanted
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "",
+        "a.cpp:3:10: error: no",
+        "Ninja is required",
+        "\nError building extension 'x'",
+        "Error build",
+    ],
+)
+def test_what_was_not_a_build_has_no_such_error(message: str) -> None:
+    assert compiler_error(message) is None
+
+
+@given(message=st.text(), folder=st.from_regex(r"(/[a-z]+)+/", fullmatch=True))
+def test_of_whatever_is_said_one_line_without_folders_is_told(message: str, folder: str) -> None:
+    told = compiler_error(f"Error building extension 'x': {message} {folder}y.cpp: error: no")
+    assert told is not None
+    assert len(told.splitlines()) == 1
+    assert folder not in told

@@ -58,6 +58,13 @@ def test_a_failed_import_leaves_empty_rows_and_no_facts(run: Pipeline) -> None:
         (ValueError(), "ValueError", ""),
         (KeyError("bert"), "KeyError", "'bert'"),
         (AssertionError((1, 2)), "AssertionError", "(1, 2)"),
+        (
+            RuntimeError(
+                "Error building extension 'x': [1/2] c++ /a/x.cpp\n/a/x.cpp:1: error: no\n"
+            ),
+            "RuntimeError",
+            "Error building extension 'x': x.cpp:1: error: no",
+        ),
     ],
 )
 def test_a_failed_stage_tells_the_first_line(

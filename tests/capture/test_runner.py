@@ -144,12 +144,22 @@ def test_a_broken_torch_is_a_failed_import(
             "No space left on device",
         ),
         (
+            "raise RuntimeError(\"Error building extension 'x': [1/2] c++\\nx.cpp:1: fatal error: "
+            'error writing to x.s: No space left on device")',
+            "Error building extension 'x': x.cpp:1: fatal error: .*No space left on device",
+        ),
+        (
+            "raise RuntimeError(\"Error building extension 'x': [1/2] c++\\nc++: fatal error: "
+            'Killed signal terminated program cc1plus")',
+            "Killed signal terminated program cc1plus",
+        ),
+        (
             "from matrix_capture.errors import MatrixError\nraise MatrixError('cannot store')",
             "cannot store",
         ),
     ],
 )
-def test_a_disk_that_fails_is_not_held_against_the_release(
+def test_a_host_that_fails_is_not_held_against_the_release(
     source: str, message: str, request_: Request, fake_torch: Callable[[str], None]
 ) -> None:
     fake_torch(source)
