@@ -60,8 +60,7 @@ class Maker(Protocol):
 def status_of(failed: str | None = None) -> dict[str, StageStatus]:
     """All stages of an indexing run ok, or stopped at `failed`."""
     if failed is None:
-        done = {stage: StageStatus(state="ok") for stage in STAGES}
-        return done | {stage: StageStatus(state="not_run") for stage in ("search", "train")}
+        return {stage: StageStatus(state="ok") for stage in STAGES}
     at = STAGES.index(failed)
     return {
         **{stage: StageStatus(state="ok") for stage in STAGES[:at]},
