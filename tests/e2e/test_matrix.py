@@ -11,7 +11,9 @@ import pytest
 
 from matrix_capture import environment, inputs
 from matrix_capture.catalogue import expected
-from matrix_capture.schema import digest_path, read_record
+from matrix_capture.rankings import rankings_path, read_rankings
+from matrix_capture.schema import STAGES, digest_path, read_record
+from matrix_compare.advice import advice_path, read_advices
 from matrix_compare.schema import Verdict, read_verdicts
 from tests.e2e.conftest import LANE, RELEASES, ROOT, Done, matrix
 
@@ -24,7 +26,7 @@ def test_a_capture_is_whole_and_watching_changed_nothing(done: Done, torch: str)
     capture = done.capture(torch)
     record = capture.record
     assert record.torch_build.partition("+")[0] == torch
-    assert [record.state(stage) for stage in ("install", "import", "load", "index")] == ["ok"] * 4
+    assert [record.state(stage) for stage in STAGES] == ["ok"] * 6
     assert record.missing == {}
     assert record.observer is not None
     assert record.observer.identical
@@ -63,6 +65,37 @@ def test_every_artifact_has_a_verdict(done: Done) -> None:
         for verdict in (Verdict.IDENTICAL, Verdict.REORDERED, Verdict.CLOSE, Verdict.DIFFERS)
     }
     assert all(row["verdict"] == "identical" for row in rows if row["artifact"] == "weights")
+
+
+def test_each_index_is_searched_with_each_release(done: Done) -> None:
+    found = read_rankings(rankings_path(done.data, LANE))
+    ways = {(a, b, mmap) for a in RELEASES for b in RELEASES for mmap in (False, True)}
+    assert {search.key for search in found.header.searches} == ways
+    loaded = [search for search in found.header.searches if not search.mmap]
+    assert [search.state for search in loaded] == ["ok"] * 4
+    for torch in RELEASES:
+        assert done.capture(torch).record.state("search") == "ok"
+        rows = found.rows(torch, torch)
+        assert set(rows["query"].to_pylist()) == set(range(len(found.header.relevant)))
+
+
+def test_an_index_that_is_mapped_is_not_the_one_that_is_loaded(done: Done) -> None:
+    # Both write the data behind byte 704, and colbert-ai maps them from byte 320 on.
+    crossings = read_advices(advice_path(done.data, LANE)).crossings
+    assert {one.outcome for one in crossings if one.mmap} <= {"changed", "failed"}
+    own = [one.outcome for one in crossings if not one.mmap and one.index == one.search]
+    assert own == ["identical", "identical"]
+
+
+def test_there_is_advice_on_terminal_and_page(done: Done) -> None:
+    (advice,) = read_advices(advice_path(done.data, LANE)).advices
+    assert (advice.a, advice.b, advice.runs) == (*RELEASES, "yes")
+    assert advice.index == "keep"
+    assert advice.keep.state == advice.reindex.state == "ok"
+    assert "mmap-shifted" in {sentence.claim for sentence in advice.sentences}
+    assert advice.headline in done.output
+    page = next(name for name in done.files if "pair/" in name)
+    assert "Not measured" in done.files[page].decode("utf-8")
 
 
 def test_the_pages_are_there_and_valid(done: Done) -> None:
