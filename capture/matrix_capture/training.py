@@ -20,7 +20,7 @@ from matrix_capture.training_taps import TRAINING
 STEPS = 20
 """Updates of the weights in a run."""
 
-_BATCH = 4  # queries of a step, each with two passages
+_BATCH = 2  # queries of a step, each with two passages
 _LEARNING_RATE = 1e-5
 _SEED = 13
 
