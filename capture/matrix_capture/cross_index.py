@@ -38,7 +38,7 @@ def due(request: Request, releases: Sequence[str]) -> tuple[KeptIndex, ...]:
         return ()
     indexes = [
         KeptIndex(torch=release, folder=str(_kept(request, release).absolute()), mmap=mmap)
-        for release in releases
+        for release in dict.fromkeys(releases)
         if records[release].state("index") == "ok"
         for mmap in _ways(request)
         if mmap or release != request.torch

@@ -4,8 +4,6 @@ import dataclasses
 import os
 import subprocess
 import sys
-import tempfile
-import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -40,35 +38,6 @@ ROOT = Path(__file__).parents[2]
 SETTINGS = read_settings(ROOT / "matrix.toml")
 COMMIT = read_revision("git+https://example.org/ColBERT@501c29d")
 TREE = read_revision(f"tree:{'0a' * 16}")
-
-
-@pytest.fixture
-def request_(sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Request:
-    """A request for a small slice; scratch folders go where they can be counted."""
-    monkeypatch.chdir(ROOT)
-    (tmp_path / "scratch").mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
-    return Request(
-        settings=SETTINGS,
-        lane="cpu-pinned",
-        torch="2.8.0",
-        data=tmp_path / "data",
-        cache=sources.parent,
-        passages=8,
-    )
-
-
-@pytest.fixture
-def fake_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Puts a module named torch in the way of the pipeline."""
-
-    def write(source: str) -> None:
-        folder = tmp_path / "fake"
-        folder.mkdir(exist_ok=True)
-        (folder / "torch.py").write_text(textwrap.dedent(source))
-        monkeypatch.setenv("PYTHONPATH", str(folder))
-
-    return write
 
 
 def scratch(request: Request) -> list[Path]:
