@@ -41,7 +41,7 @@ def _run(options: argparse.Namespace) -> None:
     for a, b in _pairs(options.releases, settings, evidence):
         with console.status(f"looking at {a} and {b}"):
             advice = advise(evidence.facts(a, b))
-        print_advice(console, advice)
+        print_advice(console, advice, script=bool(options.releases))
         given.append(advice)
     evidence.save()
     path = record_advices(options.data, options.lane, given)
@@ -53,8 +53,11 @@ def _run(options: argparse.Namespace) -> None:
     say(console, f"wrote {path}")
 
 
-def print_advice(console: Console, advice: Advice) -> None:
-    """Print an advice: the headline, what is said, what is not, and what could be required."""
+def print_advice(console: Console, advice: Advice, *, script: bool) -> None:
+    """Print an advice: the headline, what is said, what is not, and what could be required.
+
+    `script` has the reproduction printed too, which is the same for every pair.
+    """
     console.print(Text(advice.headline, style="bold"), soft_wrap=True)
     console.print(Text(f"lane {advice.lane}"))
     for sentence in advice.sentences:
@@ -64,7 +67,7 @@ def print_advice(console: Console, advice: Advice) -> None:
         _print_wrapped(console, f"- {sentence.text}")
     if advice.requirement:
         console.print(Text(f"requirement: {advice.requirement}"))
-    if advice.reproduction:
+    if script and advice.reproduction:
         console.print(Text("mapped loading, with torch alone:"))
         for line in advice.reproduction.splitlines():
             console.print(Text(line), soft_wrap=True)

@@ -289,6 +289,6 @@ def _loss(facts: Facts) -> str:
         return f"the loss of all {steps} steps is the same"
     a, b = found.a[-1], found.b[-1]
     return (
-        f"the loss first differs in step {found.first} of {steps} and ends at {a:.6g} and {b:.6g}, "
+        f"the loss first differs in step {found.first} of {steps} and ends at {a:.8g} and {b:.8g}, "
         f"{abs(a - b):.2g} apart"
     )

@@ -96,7 +96,12 @@ def mmap_shifted(facts: Facts) -> Told | None:
     if not shifted:
         return None
     right = [side for side in facts.mapped if side.offsets and not side.shifted]
-    held = " and ".join(f"{_bytes(side)} in one of {side.torch}" for side in shifted)
+    found = dict.fromkeys(side.offsets for side in shifted)
+    held = " and ".join(
+        f"{' or '.join(map(str, offsets))} in one of "
+        f"{' or '.join(side.torch for side in shifted if side.offsets == offsets)}"
+        for offsets in found
+    )
     more = f"; an index of {right[0].torch} is read right" if right else ""
     text = (
         "Do not load an index with load_index_with_mmap=True: colbert-ai skips "
@@ -156,10 +161,6 @@ def _are(found: Sequence[Effectiveness]) -> str:
 
 def _option(facts: Facts, way: Way) -> Option:
     return facts.keep if way == "keep" else facts.reindex
-
-
-def _bytes(side: Mapped) -> str:
-    return " and ".join(map(str, side.offsets))
 
 
 def _figures(change: RankingChange) -> str:
