@@ -357,12 +357,15 @@ def search(session: nox.Session) -> None:
 def _for_search(
     session: nox.Session, release: str, options: argparse.Namespace
 ) -> tuple[Path, bool]:
-    """The environment of a release to search with, and whether to keep it afterwards."""
+    """The environment of a release to search with, and whether to keep it afterwards.
+
+    It lies where a capture has its own, or else every extension would be compiled anew.
+    """
     own = Path(session.virtualenv.location)
-    captured = own.with_name(f"capture-{release.replace('.', '-')}")
-    if (captured / _READY).exists():
-        return captured, (captured / _READY).read_text(encoding="utf-8") != _LENT
-    return own.with_name(f"search-{release}"), options.keep_env
+    folder = own.with_name(f"capture-{release.replace('.', '-')}")
+    if (folder / _READY).exists():
+        return folder, (folder / _READY).read_text(encoding="utf-8") != _LENT
+    return folder, options.keep_env
 
 
 @nox.session(default=False)

@@ -64,7 +64,10 @@ def blame(failed: Event) -> None:
 def variables(lane: Lane) -> dict[str, str]:
     """The variables that the pipeline runs under."""
     threads = str(lane.threads)
+    # First what the environment brings: another ninja would compile every extension anew.
+    path = (str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath))
     fixed = {
+        "PATH": os.pathsep.join(path),
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",
