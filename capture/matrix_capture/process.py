@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,8 @@ from matrix_capture.progress import Progress
 from matrix_capture.settings import Lane
 
 _POLL_SECONDS = 0.1
+_LAST_WORDS = 2048  # bytes
+_ASSERTION = re.compile(rb"Assertion `[^'\n]{1,200}' failed")
 _NOT_THEIRS = (os.strerror(errno.ENOSPC), "Killed signal terminated program")
 
 
@@ -49,7 +52,7 @@ def run_job(job: Job, folder: Path, lane: Lane, log: Path, progress: Progress) -
     events = _events(folder)
     progress.show(events)
     if _died(events, process.returncode):
-        events.append(_crash(events, process.returncode))
+        events.append(_crash(events, process.returncode, log))
         progress.show(events)
     progress.end_run()
     return events
@@ -109,8 +112,10 @@ def _died(events: list[Event], code: int) -> bool:
     return last == "started" or (code != 0 and last != "failed")
 
 
-def _crash(events: list[Event], code: int) -> Event:
+def _crash(events: list[Event], code: int, log: Path) -> Event:
     """The failure of a process that could not report one itself.
+
+    C++ that gives up over an assertion says which as its last words, in the log.
 
     Raises:
         MatrixError: somebody killed it, as the kernel does when memory runs out.
@@ -122,4 +127,10 @@ def _crash(events: list[Event], code: int) -> Event:
             "nothing recorded"
         )
     what = f"killed by signal {-code}" if code < 0 else f"exited with status {code}"
-    return Event(stage=stage, state="failed", error="ProcessDied", message=f"the process {what}")
+    with log.open("rb") as output:
+        output.seek(-min(_LAST_WORDS, log.stat().st_size), os.SEEK_END)
+        said = _ASSERTION.search(output.read())
+    why = f": {said[0].decode('utf-8', 'replace')}" if said and -code == signal.SIGABRT else ""
+    return Event(
+        stage=stage, state="failed", error="ProcessDied", message=f"the process {what}{why}"
+    )

@@ -106,7 +106,7 @@ def mmap_shifted(facts: Facts) -> Told | None:
     text = (
         "Do not load an index with load_index_with_mmap=True: colbert-ai skips "
         f"{HEADER_BYTES} bytes of a file, but the data begin at byte {held}, so all is read "
-        f"shifted, without an error{more}."
+        f"shifted, which loading does not notice{more}."
     )
     return text, (*layouts_of(facts), "reproduction")
 

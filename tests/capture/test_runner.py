@@ -74,6 +74,17 @@ def test_without_torch_the_import_failed(request_: Request) -> None:
     ("source", "error", "message"),
     [
         ("import ctypes; ctypes.string_at(0)", "ProcessDied", "the process killed by signal 11"),
+        (
+            'import os; os.write(2, b"x: Assertion `code < size\' failed.\\n"); os.abort()',
+            "ProcessDied",
+            "the process killed by signal 6: Assertion `code < size' failed",
+        ),
+        # What another one said before has nothing to do with it.
+        (
+            'import ctypes, os; os.write(2, b"Assertion `x\' failed"); ctypes.string_at(0)',
+            "ProcessDied",
+            "the process killed by signal 11",
+        ),
         ("import os; os._exit(3)", "ProcessDied", "the process exited with status 3"),
         ("import os; os._exit(0)", "ProcessDied", "the process exited with status 0"),
         ("raise SystemExit(0)", "ProcessDied", "the process exited with status 0"),
