@@ -280,8 +280,8 @@ CASES = {
     "mmap-shifted": Case(
         true=facts(mapped=mapped(320, 704)),
         text="Do not load an index with load_index_with_mmap=True: colbert-ai skips 320 bytes of a "
-        "file, but the data begin at byte 704 in one of 2.8.0, so all is read shifted, without an "
-        "error; an index of 2.7.1 is read right.",
+        "file, but the data begin at byte 704 in one of 2.8.0, so all is read shifted, which "
+        "loading does not notice; an index of 2.7.1 is read right.",
         evidence=(*CAPTURES, "reproduction"),
         false=(facts(mapped=mapped(320, 320)), facts(mapped=mapped(0, 0))),
     ),
