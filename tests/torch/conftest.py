@@ -63,9 +63,9 @@ def cache(make_cache: Callable[[str], Path]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def whole(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Capture:
-    """A capture as the sessions make it, in processes of its own."""
-    request = runner.Request(
+def wanted(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> runner.Request:
+    """What `whole` captures, and where."""
+    return runner.Request(
         settings=read_settings(ROOT / "matrix.toml"),
         lane="cpu-pinned",
         torch=torch.__version__.partition("+")[0],
@@ -73,8 +73,13 @@ def whole(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Capture:
         cache=cache,
         passages=PASSAGES,
     )
-    found = read_capture(runner.capture(request, install_seconds=0.0))
-    assert found.record.failed_stage() is None, runner.log_path(request).read_text()[-4000:]
+
+
+@pytest.fixture(scope="session")
+def whole(wanted: runner.Request) -> Capture:
+    """A capture as the sessions make it, in processes of its own."""
+    found = read_capture(runner.capture(wanted, install_seconds=0.0))
+    assert found.record.failed_stage() is None, runner.log_path(wanted).read_text()[-4000:]
     return found
 
 
@@ -132,6 +137,15 @@ def write_checkpoint(
         return folder
 
     return write
+
+
+@pytest.fixture(scope="session")
+def index(imported: Job, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The index of the collection, to be looked at and not to be touched."""
+    run = _run(tmp_path_factory.mktemp("index"), imported)
+    index = run._index(imported.collection, "index", None)
+    run._progress.close()
+    return index
 
 
 @pytest.fixture
