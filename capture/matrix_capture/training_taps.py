@@ -39,7 +39,7 @@ def _backward(recorder: Recorder, _amp: Any, loss: Any) -> Observation:
 
 @TRAINING.tap(f"{_AMP}.step", "gradients", within=_STEP)
 def _step(recorder: Recorder, _amp: Any, colbert: Any, *_: Any, **__: Any) -> Observation:
-    # Afterwards they are cleared.
+    # Afterwards they are cleared. On a GPU they are still multiplied by the scale of the loss.
     model = colbert.module.model
     for name, parameter in _telling(recorder, model):
         recorder.record("gradients", parameter.grad, part=name)
