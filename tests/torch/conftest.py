@@ -32,6 +32,7 @@ THEIR_WARNINGS = (
     "ignore:.*torch.cuda.amp.GradScaler",  # colbert-ai makes one on any device
     "ignore:.*torch.cuda.amp.autocast:FutureWarning",  # and opens this around every batch
     "ignore:User provided device_type of 'cuda':UserWarning",
+    "ignore:TypedStorage is deprecated:UserWarning",  # which they map an index into
     "ignore:unclosed file.*doclens:ResourceWarning",  # colbert.indexing.loaders
 )
 
