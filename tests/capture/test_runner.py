@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,10 @@ import pytest
 
 from matrix_capture import environment, process, runner
 from matrix_capture.errors import MatrixError
-from matrix_capture.job import Event, Job
+from matrix_capture.index_files import index_hash, index_path
+from matrix_capture.inject import read_injection
+from matrix_capture.job import INDEX_FOLDER, Event, Job
+from matrix_capture.rankings import rankings_path, read_rankings
 from matrix_capture.recorder import Recorder
 from matrix_capture.revision import Revision, read_revision
 from matrix_capture.runner import Request, capture, log_path, record_failed_install, stale
@@ -30,8 +34,10 @@ from matrix_capture.schema import (
     digest_path,
     read_capture,
     read_record,
+    write_atomically,
     write_capture,
 )
+from matrix_capture.search import ranking_rows
 from matrix_capture.settings import read_settings
 
 ROOT = Path(__file__).parents[2]
@@ -635,3 +641,105 @@ def test_a_pipeline_runs_under_the_threads_of_the_lane(monkeypatch: pytest.Monke
     assert found["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
     on_gpu = msgspec.structs.replace(lane, device="cuda")
     assert process.variables(on_gpu)["CUDA_VISIBLE_DEVICES"] == "0"
+
+
+# What is kept for searching.
+
+
+@pytest.fixture
+def ending(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Has each run end at a stage, with an index and a ranking as far as it came."""
+
+    def end_at(last: str, state: str = "failed") -> None:
+        monkeypatch.setattr(runner, "run_job", partial(_ran, last, state))
+
+    return end_at
+
+
+def _ran(last: str, state: str, job: Job, folder: Path, *_: Any) -> list[Event]:
+    stages = [stage for stage in STAGES[1:] if STAGES.index(stage) <= STAGES.index(last)]
+    made = stages if state == "ok" else stages[:-1]
+    if "index" in made:
+        (folder / INDEX_FOLDER).mkdir(parents=True)
+        (folder / INDEX_FOLDER / "doclens.0.json").write_text("[1]")
+    if "search" in made:
+        found = [[(3, 1, 0.5)]]
+        rows = ranking_rows(found, index_torch=job.torch, search_torch=job.torch, mmap=False)
+        write_atomically(folder / "ranking.parquet", rows)
+    failed = Event(stage=last, state=state, seconds=2.0, error="KeyError", message="no")
+    whole = [Event(stage=stage, state="ok", seconds=1.0) for stage in made]
+    return whole if state == "ok" else [*whole, failed]
+
+
+@pytest.mark.parametrize("last", ["search", "train"])
+def test_an_index_is_kept_and_what_was_found_in_it(
+    last: str, request_: Request, ending: Callable[..., None]
+) -> None:
+    ending(last, "ok")
+    record = read_record(capture(request_, 0.0))
+    index = index_path(request_.data, request_.lane_name, "2.8.0")
+    assert [file.name for file in index.iterdir()] == ["doclens.0.json"]
+    found = read_rankings(rankings_path(request_.data, request_.lane_name))
+    (search,) = found.header.searches
+    assert (search.key, search.state, search.index) == (
+        ("2.8.0", "2.8.0", False),
+        "ok",
+        index_hash(index),
+    )
+    assert (search.started, search.seconds, search.capture_code) == (
+        record.started,
+        1.0,
+        record.capture_code,
+    )
+    assert found.table.column("pid").to_pylist() == [3]
+    assert found.header.inputs == record.inputs
+    assert found.header.relevant == tuple(query.relevant for query in request_.inputs().queries)
+
+
+def test_a_search_that_failed_is_recorded_beside_its_index(
+    request_: Request, ending: Callable[..., None]
+) -> None:
+    ending("search")
+    capture(request_, 0.0)
+    found = read_rankings(rankings_path(request_.data, request_.lane_name))
+    (search,) = found.header.searches
+    assert (search.state, search.error, search.message, search.seconds) == (
+        "failed",
+        "KeyError",
+        "no",
+        2.0,
+    )
+    assert search.index == index_hash(index_path(request_.data, request_.lane_name, "2.8.0"))
+    assert found.table.num_rows == 0
+
+
+def test_a_run_without_an_index_keeps_nothing(
+    request_: Request, ending: Callable[..., None]
+) -> None:
+    ending("index")
+    capture(request_, 0.0)
+    assert not index_path(request_.data, request_.lane_name, "2.8.0").exists()
+    assert not rankings_path(request_.data, request_.lane_name).exists()
+
+
+def test_a_run_with_swaps_keeps_nothing(
+    request_: Request, ending: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Request, "swaps", lambda _: ())
+    request = dataclasses.replace(request_, injections=(read_injection("batches=2.7.1"),))
+    ending("index", "ok")
+    capture(request, 0.0)
+    assert not (request.data / "indexes").exists()
+
+
+def test_a_capture_is_on_record_only_when_its_index_is_kept(
+    request_: Request, ending: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(runner, "keep_index", full)
+    ending("train", "ok")
+    with pytest.raises(OSError, match="No space"):
+        capture(request_, 0.0)
+    assert stale(request_) == "no capture on record"
