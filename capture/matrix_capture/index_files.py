@@ -119,12 +119,10 @@ def _pickle(file: Path) -> bytes:
     """
     with _archive(file) as archive, file.open("rb") as raw:
         members = archive.infolist()
-        names = [member.filename.lower() for member in members]
         pickles = [member for member in members if member.filename.lower().endswith(".pkl")]
         plain = (
             raw.read(4) == b"PK\x03\x04"
             and _ends_plainly(raw)
-            and len(set(names)) == len(names)
             and all(member.compress_type == zipfile.ZIP_STORED for member in members)
             and [member.filename.partition("/")[2] for member in pickles] == ["data.pkl"]
         )
@@ -142,12 +140,9 @@ def _ends_plainly(raw: IO[bytes]) -> bool:
     if place < 0:
         return False
     raw.seek(place)
-    one, length, start, two, where, three, comment = _END.unpack(raw.read())
-    return (
-        (one, two, three) == (b"PK\x06\x06", b"PK\x06\x07", b"PK\x05\x06")
-        and start + length == where == place
-        and comment == 0
-    )
+    one, length, start, two, where, three = _END.unpack(raw.read())
+    signatures = b"PK\x06\x06", b"PK\x06\x07", b"PK\x05\x06"
+    return (one, two, three) == signatures and start + length == where == place
 
 
 def _check_pickle(file: Path, pickled: bytes) -> None:
@@ -166,8 +161,8 @@ def _check_pickle(file: Path, pickled: bytes) -> None:
 _PLAIN = re.compile(r"torch\._utils _rebuild_tensor_v2|torch \w+Storage|collections OrderedDict")
 _CALLING = {"BUILD", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "STACK_GLOBAL", "EXT1", "EXT2", "EXT4"}
 # The last three records of an archive: where the list of members begins, in 64 bits; where that
-# record is; the same for readers of old, and how long a comment follows.
-_END = struct.Struct("<4s36xQQ4s4xQ4x4s16xH")
+# record is; the same for readers of old.
+_END = struct.Struct("<4s36xQQ4s4xQ4x4s18x")
 _UNREADABLE = (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error)
 _CURE = "capture the release again"
 

@@ -244,7 +244,7 @@ def twice(file: Path) -> None:
 
 def behind_harm(file: Path) -> tuple[bytes, bytearray]:
     """A harmful archive, and the same with a harmless one behind."""
-    harmful = archived(file, (("data.pkl", HARM), *MEMBERS[1:])).read_bytes()
+    harmful = archived(file, (("data.pkl", HARM + bytes(200)), *MEMBERS[1:])).read_bytes()
     with file.open("r+b") as raw:
         raw.seek(0, os.SEEK_END)
         with zipfile.ZipFile(raw, "w") as archive:
@@ -256,7 +256,14 @@ def behind_harm(file: Path) -> tuple[bytes, bytearray]:
 def two_lists(file: Path) -> None:
     """Of two lists of members torch takes the one that it is told of, Python the last."""
     harmful, both = behind_harm(file)
-    both[-50:-42] = harmful[-50:-42]
+    (start,), (other,) = (struct.unpack("<Q", end[-50:-42]) for end in (both, harmful))
+    both[-50:-42] = struct.pack("<Q", other)
+    # Python takes what lies between for something in front, by which it corrects all places.
+    entry = start
+    for _ in MEMBERS:
+        (place,) = struct.unpack("<I", both[entry + 42 : entry + 46])
+        both[entry + 42 : entry + 46] = struct.pack("<I", place - (start - other))
+        entry = both.find(b"PK\x01\x02", entry + 1)
     file.write_bytes(both)
 
 
