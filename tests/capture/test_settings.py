@@ -88,10 +88,11 @@ def test_the_tolerances_are_those_of_the_design(shipped: Settings) -> None:
     assert list(found)[:2] == ["default", "bitsandbytes"]
 
 
-def test_the_policy_holds_the_finished_index_to_more_than_the_rest(shipped: Settings) -> None:
-    index, rest = shipped.policy
-    assert (index.artifacts, rest.artifacts) == (("index_*",), ("*",))
-    assert "differs" in index.failure
+def test_the_policy_holds_what_a_stage_ends_in_to_more_than_the_rest(shipped: Settings) -> None:
+    final, rest = shipped.policy
+    assert final.artifacts == ("index_*", "ranked_*", "trained_*")
+    assert rest.artifacts == ("*",)
+    assert "differs" in final.failure
     assert not rest.failure
 
 
