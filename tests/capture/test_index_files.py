@@ -288,6 +288,19 @@ def of_old(file: Path) -> None:
             archive.writestr(f"centroids/{name}", content)
 
 
+def imitated(file: Path) -> None:
+    """The same, with a note to its last member in which the numbers of such an end stand."""
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in MEMBERS:
+            info = zipfile.ZipInfo(f"centroids/{name}")
+            info.comment = bytes(76) if name == MEMBERS[-1][0] else b""
+            archive.writestr(info, content)
+    noted = bytearray(file.read_bytes())
+    place = len(noted) - 98
+    noted[place:-22] = struct.pack("<4s36xQQ4s4xQ4x", b"note", 0, place, b"note", place)
+    file.write_bytes(noted)
+
+
 def compressed(file: Path) -> None:
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in MEMBERS:
@@ -332,6 +345,7 @@ def empty(file: Path) -> None:
     "plant",
     [
         *(hidden_in_front, in_front_and_found, twice, two_lists, two_ends, commented, of_old),
+        imitated,
         *(compressed, of_no_tensors, damaged, encrypted, of_a_bad_name, a_bare_pickle, empty),
         *(in_capitals, of_code, elsewhere),
     ],
