@@ -350,7 +350,11 @@ def search(session: nox.Session) -> None:
         finally:
             if not keep:
                 _discard(folder)
-    which = ["--lane", _recorded_lane(options), "--data", str(options.data)]
+    lane = _recorded_lane(options)
+    if not (options.data / "rankings" / f"{lane}.parquet").exists():
+        session.log("no release came as far as a search")
+        return
+    which = ["--lane", lane, "--data", str(options.data)]
     _ask(session, "python", "-m", "matrix_compare.cross", *which, quiet=False)
 
 
