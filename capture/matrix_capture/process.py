@@ -34,6 +34,7 @@ def run_job(job: Job, folder: Path, lane: Lane, log: Path, progress: Progress) -
     (folder / "job.json").write_bytes(msgspec.json.encode(job))
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
+        before = output.tell()
         process = subprocess.Popen(
             [sys.executable, "-m", "matrix_capture.pipeline", str(folder)],
             cwd=folder,
@@ -52,7 +53,7 @@ def run_job(job: Job, folder: Path, lane: Lane, log: Path, progress: Progress) -
     events = _events(folder)
     progress.show(events)
     if _died(events, process.returncode):
-        events.append(_crash(events, process.returncode, log))
+        events.append(_crash(events, process.returncode, log, before))
         progress.show(events)
     progress.end_run()
     return events
@@ -112,10 +113,11 @@ def _died(events: list[Event], code: int) -> bool:
     return last == "started" or (code != 0 and last != "failed")
 
 
-def _crash(events: list[Event], code: int, log: Path) -> Event:
+def _crash(events: list[Event], code: int, log: Path, before: int) -> Event:
     """The failure of a process that could not report one itself.
 
-    C++ that gives up over an assertion says which as its last words, in the log.
+    C++ that gives up over an assertion says which as its last words, in the log, of which the
+    bytes `before` are other processes'.
 
     Raises:
         MatrixError: somebody killed it, as the kernel does when memory runs out.
@@ -128,7 +130,7 @@ def _crash(events: list[Event], code: int, log: Path) -> Event:
         )
     what = f"killed by signal {-code}" if code < 0 else f"exited with status {code}"
     with log.open("rb") as output:
-        output.seek(-min(_LAST_WORDS, log.stat().st_size), os.SEEK_END)
+        output.seek(max(before, log.stat().st_size - _LAST_WORDS))
         said = _ASSERTION.search(output.read())
     why = f": {said[0].decode('utf-8', 'replace')}" if said and -code == signal.SIGABRT else ""
     return Event(
