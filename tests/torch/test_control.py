@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from matrix_capture import runner
-from matrix_capture.catalogue import CATALOGUE
+from matrix_capture.catalogue import BY_NAME, CATALOGUE
 from matrix_capture.runner import Request
-from matrix_capture.schema import Capture, read_capture
+from matrix_capture.schema import Capture, read_capture, run_stage
 from matrix_capture.settings import read_settings
 from matrix_capture.values import ValueStore
 from matrix_compare.schema import Verdict
@@ -78,7 +78,11 @@ def test_exactly_what_follows_from_the_noise_is_unstable(noisy: tuple[Capture, P
     assert control is not None
     assert not control.identical
     unstable = {place.split()[0] for place in control.unstable}
-    assert unstable == {PLANTED} | descendants(PLANTED)
+    # A search may well find the same passages in spite of it.
+    follows = {PLANTED} | descendants(PLANTED)
+    assert {name for name in follows if run_stage(BY_NAME[name].stage) == "index"} <= unstable
+    assert unstable <= follows
+    assert "decompressed_embeddings" in unstable
     assert len(unstable) > 20
     assert len(control.unstable) == control.unstable_tensors < control.tensors
     assert f"{PLANTED} sample 0" in control.unstable
@@ -128,6 +132,7 @@ def test_the_verdict_is_unstable_whichever_side_it_is_on(
     unstable = {PLANTED} | descendants(PLANTED)
     for artifact, found in verdicts.items():
         wanted = Verdict.UNSTABLE if artifact in unstable else Verdict.IDENTICAL
-        assert found == {wanted.value}, artifact
+        spared = run_stage(BY_NAME[artifact].stage) == "search" and found == {Verdict.IDENTICAL}
+        assert found == {wanted.value} or spared, artifact
     # Nobody is blamed.
     assert {row["role"] for row in rows} == {""}
