@@ -540,7 +540,7 @@ CATALOGUE: tuple[Artifact, ...] = (
         "passages in the inverted lists nearest to each query, query after query",
         "CandidateGeneration.generate_candidates",
         order="per_list:candidate_lengths",
-        axes=("place in the lists",),
+        axes=("candidate of the queries",),
     ),
     _made(
         "search",
@@ -577,7 +577,7 @@ CATALOGUE: tuple[Artifact, ...] = (
         "candidates of each query that are scored in full, query after query",
         "IndexScorer.score_pids",
         order="per_list:pruned_lengths",
-        axes=("place in the lists",),
+        axes=("candidate of the queries",),
     ),
     _made(
         "search",
@@ -589,7 +589,7 @@ CATALOGUE: tuple[Artifact, ...] = (
         "token embeddings of a query's pruned candidates, restored from the index",
         "IndexScorer.score_pids",
         keep="digest only",
-        axes=("embedding", "dimension"),
+        axes=("embedding of the candidates", "dimension"),
     ),
     _file(
         "search",
@@ -605,7 +605,7 @@ CATALOGUE: tuple[Artifact, ...] = (
         ("query_embeddings", "pruned_pids", "decompressed_embeddings"),
         "scores of the best passages of each query, query after query",
         "Searcher.dense_search",
-        axes=("place in the lists",),
+        axes=("result of the queries",),
     ),
     _file(
         "search",
@@ -614,7 +614,7 @@ CATALOGUE: tuple[Artifact, ...] = (
         "the best passages of each query, query after query; those of one score may swap",
         "Searcher.dense_search",
         order="per_key:ranked_scores",
-        axes=("place in the lists",),
+        axes=("result of the queries",),
     ),
     # Training: a few steps of fine-tuning. What a step makes depends on the steps before as well,
     # which no parent here can say: go by the first occurrence that differs.

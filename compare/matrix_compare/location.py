@@ -30,6 +30,7 @@ GROUNDS = frozenset(
     {
         *("sample_pids", "num_passages", "reverse_indices", "input_ids", "batch_masks"),
         *("doclens", "index_doclens", "ivf_lengths", "index_ivf_lengths", "centroids"),
+        *("candidate_lengths", "pruned_lengths", "ranked_lengths"),
     }
 )
 """What a location is told from: where two captures have these alike, they have it alike."""
@@ -85,6 +86,8 @@ class Locator:
             "embedding": self._indexed,
             "byte": self._byte,
             "place in the lists": self._listed,
+            "candidate of the queries": self._candidate,
+            "result of the queries": self._result,
             "number of the chunk": self._metadata,
         }
 
@@ -186,6 +189,25 @@ class Locator:
             return f"padding behind the lists, place {place - int(lengths.sum())}"
         centroid, first = found
         return f"list of centroid {centroid}, place {place - first}"
+
+    def _candidate(self, tensor: _Tensor, place: int) -> str | None:
+        """A candidate of a query; those of all queries follow each other."""
+        found = self._asked(tensor, place)
+        return found and f"query {found[0]}, candidate {found[1]}"
+
+    def _result(self, tensor: _Tensor, place: int) -> str | None:
+        """A result of a query, by its rank; those of all queries follow each other."""
+        found = self._asked(tensor, place)
+        return found and f"query {found[0]}, rank {found[1] + 1}"
+
+    def _asked(self, tensor: _Tensor, place: int) -> tuple[int, int] | None:
+        """Which query a place in the lists of all belongs to, and where in its list it is."""
+        kind = tensor.artifact.partition("_")[0]
+        lengths = self._numbers(f"{kind}_lengths", tensor.scope)
+        if lengths is None or int(lengths.sum()) != sum(self._lengths(tensor)):
+            return None
+        query, first = _piece(lengths, place) or (len(lengths), place)
+        return query, place - first
 
     def _metadata(self, tensor: _Tensor, number: int) -> str | None:
         """One of the numbers in the file of a chunk."""

@@ -457,6 +457,33 @@ def test_a_place_in_the_inverted_file_is_in_the_list_of_a_centroid() -> None:
 
 
 @pytest.mark.parametrize(
+    ("artifact", "place", "words"),
+    [
+        ("ranked_pids", 0, "query 0, rank 1"),
+        ("ranked_pids", 1, "query 0, rank 2"),
+        # The query between them has no results.
+        ("ranked_pids", 2, "query 2, rank 1"),
+        ("ranked_scores", 4, "query 2, rank 3"),
+        ("pruned_pids", 4, "query 2, candidate 2"),
+        ("candidate_pids", 3, "query 2, candidate 1"),
+    ],
+)
+def test_a_place_in_what_was_found_is_in_the_list_of_a_query(
+    artifact: str, place: int, words: str
+) -> None:
+    kind = artifact.partition("_")[0]
+    value = np.arange(5, dtype=np.float32 if artifact == "ranked_scores" else np.int64)
+    key = value.astype(np.float32) if kind == "ranked" else [2, 0, 3]
+    lists = Put(artifact=artifact, scope="query", value=value, key=key)
+    lengths = Put(artifact=f"{kind}_lengths", scope="query", value=[2, 0, 3])
+    assert tell(locator([lists, lengths]), lists, place) == words
+    # Lengths of another search tell nothing.
+    other = replace(lengths, value=[2, 1, 3])
+    assert " of the queries" in tell(locator([lists, other]), lists, place)
+    assert " of the queries" in tell(locator([lists]), lists, place)
+
+
+@pytest.mark.parametrize(
     ("nbits", "byte", "words"),
     [
         (1, 1, "byte 1 (dimensions 8 to 15)"),
