@@ -19,6 +19,7 @@ import msgspec
 import pyarrow.parquet as pq
 
 from matrix_capture import environment, gpu
+from matrix_capture.catalogue import BY_NAME
 from matrix_capture.errors import MatrixError
 from matrix_capture.extensions import compiler_error, extensions_folder, held
 from matrix_capture.gpu_digest import GpuDigests, compiled
@@ -296,10 +297,11 @@ def _cluster_on_cpu() -> None:
 
 
 def _digests(index: Path) -> dict[str, bytes]:
+    """The digest of each tensor of a finished index, without how its files are laid out."""
     recorder = Recorder()
     record_index(recorder, index)
-    rows = recorder.table()
-    return dict(zip(rows["part"].to_pylist(), rows["digest"].to_pylist(), strict=True))
+    rows = recorder.table().select(["artifact", "part", "digest"]).to_pylist()
+    return {row["part"]: row["digest"] for row in rows if BY_NAME[row["artifact"]].kind == "final"}
 
 
 # colbert-ai makes spawn the start method: a child would import this module again.

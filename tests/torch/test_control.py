@@ -72,20 +72,38 @@ def descendants(name: str) -> set[str]:
     return found - {name}
 
 
+def of_index(artifact: str) -> bool:
+    """Whether an artifact arises before anything is searched."""
+    return run_stage(BY_NAME[artifact].stage) == "index"
+
+
+def unstable_artifacts(capture: Capture) -> set[str]:
+    """The artifacts of which the two runs have other tensors."""
+    names = ["artifact", "part", "scope", "occurrence", "repeat", "digest"]
+    runs: list[dict[tuple[str, ...], bytes]] = [{}, {}]
+    for *place, repeat, digest in zip(
+        *(capture.rows[name].to_pylist() for name in names), strict=True
+    ):
+        runs[repeat][tuple(place)] = digest
+    places = runs[0].keys() | runs[1].keys()
+    return {place[0] for place in places if runs[0].get(place) != runs[1].get(place)}
+
+
 def test_exactly_what_follows_from_the_noise_is_unstable(noisy: tuple[Capture, Path]) -> None:
     record = noisy[0].record
     control = record.control
     assert control is not None
     assert not control.identical
-    unstable = {place.split()[0] for place in control.unstable}
-    # A search may well find the same passages in spite of it.
+    unstable = unstable_artifacts(noisy[0])
     follows = {PLANTED} | descendants(PLANTED)
-    assert {name for name in follows if run_stage(BY_NAME[name].stage) == "index"} <= unstable
-    assert unstable <= follows
+    assert {name for name in follows if of_index(name)} <= unstable <= follows
+    # A search may well find the same passages in spite of it, but not in the same embeddings.
     assert "decompressed_embeddings" in unstable
     assert len(unstable) > 20
-    assert len(control.unstable) == control.unstable_tensors < control.tensors
+    # The first hundred have names.
+    assert len(control.unstable) == 100 < control.unstable_tensors < control.tensors
     assert f"{PLANTED} sample 0" in control.unstable
+    assert {place.split()[0] for place in control.unstable} <= unstable
     assert (record.repeats, record.missing) == (2, {})
 
 
@@ -130,9 +148,9 @@ def test_the_verdict_is_unstable_whichever_side_it_is_on(
     for row in rows:
         verdicts[row["artifact"]].add(row["verdict"])
     unstable = {PLANTED} | descendants(PLANTED)
-    for artifact, found in verdicts.items():
+    # What is found may be the same twice, and other than without noise.
+    for artifact, found in ((name, found) for name, found in verdicts.items() if of_index(name)):
         wanted = Verdict.UNSTABLE if artifact in unstable else Verdict.IDENTICAL
-        spared = run_stage(BY_NAME[artifact].stage) == "search" and found == {Verdict.IDENTICAL}
-        assert found == {wanted.value} or spared, artifact
+        assert found == {wanted.value}, artifact
     # Nobody is blamed.
-    assert {row["role"] for row in rows} == {""}
+    assert {row["role"] for row in rows if of_index(row["artifact"])} == {""}
