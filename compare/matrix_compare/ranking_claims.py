@@ -166,7 +166,7 @@ def _option(facts: Facts, way: Way) -> Option:
 def _figures(change: RankingChange) -> str:
     parts = [
         f"the first 100 in {change.changed_top['100']}",
-        f"{_share(change.overlap['10'])} of the first 10 stay on average",
+        f"{_part(change.overlap['10'])} of the first 10 stay",
         f"rank-biased overlap {_share(change.rbo)}, {_share(change.rbo_least)} at least",
         f"scores move by {change.largest_score_change:.2g} at most",
     ]
@@ -177,6 +177,10 @@ def _figures(change: RankingChange) -> str:
             "apart at most"
         )
     return "; ".join(parts)
+
+
+def _part(share: float) -> str:
+    return "all" if share == 1 else f"on average {min(share, 0.9999):.2%}"
 
 
 def _share(share: float) -> str:
