@@ -90,6 +90,8 @@ def _stages(facts: Facts) -> str | None:
 
 
 def _mmap(facts: Facts) -> str | None:
+    if facts.device == "cuda":
+        return "what is found in a mapped index: colbert-ai refuses to map one on a GPU"
     if _settled(facts):
         return None
     missing = [side.torch for side in facts.mapped if not (side.error or side.change)]

@@ -194,3 +194,4 @@ def test_a_gpu_says_nothing_about_a_cpu() -> None:
     on_gpu = facts(device="cuda", b=recorded("2.8.0", host={"cpu_model": "X", "gpu": "NVIDIA Y"}))
     told = {sentence.claim: sentence.text for sentence in advise(on_gpu).not_measured}
     assert told["hosts"] == "any CPU, and any GPU but NVIDIA Y: this lane runs on that alone"
+    assert told["mmap"].endswith(": colbert-ai refuses to map one on a GPU")
