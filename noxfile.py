@@ -72,13 +72,16 @@ def matrix(session: nox.Session) -> None:
     shared += _lane_flags(options)
     again: list[str] = [name for name in ("--fresh", "--keep-env") if name in session.posargs]
     again += _flag("--inputs", options.inputs)
-    pair = len(releases) == 2  # both environments have room; of more each is deleted in its turn
+    # Where nothing is pinned, it only counts whether it runs.
+    pinned = bool(LANES[options.lane].get("constraints"))
+    pair = pinned and len(releases) == 2  # both have room; of more each goes in its turn
     for release in releases:
         session.notify(f"capture-{release}", [*shared, *again, *(["--lend-env"] if pair else [])])
-    if pair:
-        session.notify("search", [*shared, *_flag("--inputs", options.inputs), *releases])
-    session.notify("compare", [*shared, *releases])
-    session.notify("advise", [*shared, *(releases if pair else [])])
+    if pinned:
+        if pair:
+            session.notify("search", [*shared, *_flag("--inputs", options.inputs), *releases])
+        session.notify("compare", [*shared, *releases])
+        session.notify("advise", [*shared, *(releases if pair else [])])
     session.notify("site", [*shared, *_flag("--out", options.out)])
 
 
@@ -203,6 +206,7 @@ def compare(session: nox.Session) -> None:
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write a report there too")
     parser.add_argument("--junit", type=Path, metavar="FILE", help="the same for a build server")
     options = _parse(session, parser)
+    _check_data(options)
     _install(session, "-e", ".[compare]")
     which = ["--lane", _recorded_lane(options), "--data", str(options.data)]
     which += _flag("--json", options.json) + _flag("--markdown", options.markdown)
@@ -227,6 +231,7 @@ def advise(session: nox.Session) -> None:
         _check_pair(options.releases)
     if len(options.releases) > 2:
         _refuse("advice is about two releases: name the one you have and the one you want")
+    _check_data(options)
     _install(session, "-e", ".[compare]")
     which = ["--lane", _recorded_lane(options), "--data", str(options.data)]
     which += _flag("--json", options.json)
@@ -330,6 +335,7 @@ def search(session: nox.Session) -> None:
     parser.add_argument("--keep-env", action="store_true", help="keep environments (5-7 GB each)")
     options = _parse(session, parser, LANES)
     _check_pair(options.releases)
+    _check_data(options)
     ours = _ours(options)
     _install(session, "-e", ".[compare,hub]" if ours == ".[hub]" else ".[compare]")
     _fetch_inputs(session)
@@ -378,8 +384,7 @@ def site(session: nox.Session) -> None:
     parser = _parser(session)
     _site_options(parser)
     options = _parse(session, parser)
-    if options.data != DATA and not options.data.is_dir():
-        _refuse(f"no folder {options.data}; --data names one with captures")
+    _check_data(options)
     _install(session, "-e", ".[site]")
     lane = _recorded_lane(options)
     quick = "+" in lane  # shown only when asked for, and never in place of the baseline
@@ -581,6 +586,12 @@ def _check_pair(releases: Sequence[str]) -> None:
             _refuse(unknown_release(release, RELEASES))
     if len(set(releases)) < 2:
         _refuse(f"one release makes no pair; name another beside {releases[0]}")
+
+
+def _check_data(options: argparse.Namespace) -> None:
+    """Refuse a data folder that is not there: what only reads must not make it."""
+    if options.data != DATA and not options.data.is_dir():
+        _refuse(f"no folder {options.data}; --data names one with captures")
 
 
 def _positive(text: str) -> int:

@@ -12,8 +12,16 @@ from rich.text import Text
 from matrix_capture.errors import MatrixError
 from matrix_capture.schema import replacing
 from matrix_capture.settings import Settings, read_settings
-from matrix_compare.advice import SCHEMA_VERSION, Advice, Advices, encoded, record_advices
+from matrix_compare.advice import (
+    SCHEMA_VERSION,
+    Advice,
+    Advices,
+    encoded,
+    record_advices,
+    record_crossings,
+)
 from matrix_compare.advising import advise
+from matrix_compare.crossing import crossings
 from matrix_compare.evidence import Evidence
 from matrix_compare.report import plain
 from matrix_compare.terminal import say
@@ -45,6 +53,8 @@ def _run(options: argparse.Namespace) -> None:
         given.append(advice)
     evidence.save()
     path = record_advices(options.data, options.lane, given)
+    if evidence.rankings:
+        record_crossings(options.data, options.lane, crossings(evidence.rankings))
     if options.json:
         asked = Advices(schema_version=SCHEMA_VERSION, lane=options.lane, advices=tuple(given))
         with replacing(options.json) as file:

@@ -31,7 +31,7 @@ def _runs(facts: Facts) -> Told | None:
     if stopped(facts.b):
         return None
     done = [stage for stage in STAGES if facts.b.state(stage) == "ok"]
-    text = f"torch {facts.b.torch} runs: {', '.join(done)} went through."
+    text = f"torch {facts.b.torch} runs with the packages of this lane: {', '.join(done)} pass."
     return text, (f"capture:{facts.b.torch}",)
 
 
@@ -47,7 +47,10 @@ def _cure(facts: Facts) -> Told | None:
     if facts.known is None:
         return None
     known = facts.known
-    return f"That is known: {known.when}; the cure is {known.cure}.", (f"known:{known.id}",)
+    return (
+        f"That is known: {known.when}; the cure is {known.cure}; behind it another error may show.",
+        (f"known:{known.id}",),
+    )
 
 
 def _cure_unknown(facts: Facts) -> Told | None:
@@ -88,8 +91,9 @@ def _keep_follows(facts: Facts) -> Told | None:
     if keep.state != "inferred" or keep.change is None or losses_of(keep.change):
         return None
     text = (
-        f"Keep the index: nobody searched that of {keep.index} with {keep.search}, but one of "
-        f"{keep.search}, which is the same bit by bit, and {_no_worse(keep.change)}."
+        f"Keep the index: that of {keep.search} is the same bit by bit, so what it finds in its "
+        f"own it would find in that of {keep.index}, which was not searched; "
+        f"{_no_worse(keep.change)}."
     )
     return text, (*searches_of(facts, facts.reindex), *verdicts_of(facts.index))
 
@@ -225,12 +229,14 @@ def _requirement(facts: Facts) -> Told | None:
         return None
     first, last = run.releases[0], run.releases[-1]
     held = (
-        f"no captured release next to {first} makes the same finished index and searches it"
+        f"no captured release next to {first} makes the same and searches it"
         if first == last
-        else f"all {len(run.releases)} captured releases from {first} to {last} make the same "
-        "finished index, but for its order, and search it"
+        else f"all {len(run.releases)} captured releases from {first} to {last} make the same, but "
+        "for its order, and search it"
     )
-    text = f"What colbert-ai could require: {run.requirement}, for {held}."
+    text = (
+        f"To keep the finished index as it is, colbert-ai could require {run.requirement}: {held}."
+    )
     return text, tuple(f"capture:{name}" for name in run.releases)
 
 

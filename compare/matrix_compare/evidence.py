@@ -44,7 +44,7 @@ class Evidence:
         self._store = ValueStore(data / "values")
         self._gauge = Gauge(self._store, read_profiles(settings), data / "distances.parquet")
         path = rankings_path(data, lane)
-        self._rankings = read_rankings(path) if path.exists() else None
+        self.rankings = read_rankings(path) if path.exists() else None
         self._known = read_known()
         self._same = cache(self._compare_indexes)
 
@@ -61,7 +61,7 @@ class Evidence:
         one, other = self.of(a), self.of(b)
         why = obstacles(one.record, other.record)
         rows = tuple(compare((one, other), self._gauge, self._store).of(a, b))
-        rankings, stale = self._rankings, False
+        rankings, stale = self.rankings, False
         if rankings and (stale := _stale(rankings, one.record, other.record)):
             rankings = None
         # What was found on different hosts or in different passages tells nothing of torch.

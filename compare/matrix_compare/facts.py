@@ -117,7 +117,7 @@ class Stop:
     @property
     def colon(self) -> str:
         """The error as it follows a sentence."""
-        return f": {self.error}" if self.error else ""
+        return f": {self.error.rstrip('.')}" if self.error else ""
 
 
 def stopped(record: Record) -> Stop | None:

@@ -98,15 +98,15 @@ def mmap_shifted(facts: Facts) -> Told | None:
     right = [side for side in facts.mapped if side.offsets and not side.shifted]
     found = dict.fromkeys(side.offsets for side in shifted)
     held = " and ".join(
-        f"{' or '.join(map(str, offsets))} in one of "
+        f"{' or '.join(map(str, offsets))} in an index of "
         f"{' or '.join(side.torch for side in shifted if side.offsets == offsets)}"
         for offsets in found
     )
     more = f"; an index of {right[0].torch} is read right" if right else ""
     text = (
-        "Do not load an index with load_index_with_mmap=True: colbert-ai skips "
-        f"{HEADER_BYTES} bytes of a file, but the data begin at byte {held}, so all is read "
-        f"shifted, which loading does not notice{more}."
+        f"Do not map an index of {' or '.join(side.torch for side in shifted)} "
+        f"(load_index_with_mmap=True): colbert-ai skips {HEADER_BYTES} bytes of a file, but the "
+        f"data begin at byte {held}, so all is read shifted, which loading does not notice{more}."
     )
     return text, (*layouts_of(facts), "reproduction")
 
@@ -172,10 +172,11 @@ def _figures(change: RankingChange) -> str:
     ]
     flips = change.flips
     if flips.pairs:
-        parts.append(
-            f"{flips.pairs} neighbours swap, in {flips.queries} queries, {flips.largest_gap:.2g} "
-            "apart at most"
+        swaps = (
+            "2 neighbours swap" if flips.pairs == 1 else f"{flips.pairs} pairs of neighbours swap"
         )
+        queries = "1 query" if flips.queries == 1 else f"{flips.queries} queries"
+        parts.append(f"{swaps}, in {queries}, {abs(flips.largest_gap):.2g} apart at most")
     return "; ".join(parts)
 
 

@@ -53,9 +53,15 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Indexes:
-    """What there is to say of the finished indexes of a lane."""
+    """What there is to say of the finished indexes of a lane.
+
+    `layouts` says where their data begin; `wrong` are the releases whose index is read shifted once
+    it is mapped, `right` the others.
+    """
 
     layouts: str
+    wrong: str
+    right: str
     shifted: bool
     reproduction: Markup
     searchers: tuple[str, ...]
@@ -75,6 +81,8 @@ def indexes(lane: LaneData, releases: Sequence[str]) -> Indexes:
     built = [r for r in reversed(releases) if any(r == index for index, _, _ in found)]
     return Indexes(
         layouts=_layouts(offsets),
+        wrong=_named([name for name, offset in offsets.items() if offset != HEADER_BYTES]),
+        right=_named([name for name, offset in offsets.items() if offset == HEADER_BYTES]),
         shifted=any(offset != HEADER_BYTES for offset in offsets.values()),
         reproduction=script(MMAP_REPRODUCTION, 4000),
         searchers=searchers,
@@ -100,6 +108,10 @@ def indexes(lane: LaneData, releases: Sequence[str]) -> Indexes:
 def _layouts(offsets: dict[str, int]) -> str:
     """`320 up to 2.0.1, 448 from 2.1.0 to 2.6.0`, in the order of the releases."""
     return joined(tuple(_runs(offsets)), most=9)
+
+
+def _named(names: Sequence[str]) -> str:
+    return " or ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else "".join(names)
 
 
 def _runs(offsets: dict[str, int]) -> Iterable[str]:

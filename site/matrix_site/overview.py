@@ -68,7 +68,7 @@ class Band:
 class Boundary:
     """Between two bands: a consecutive pair that is not identical.
 
-    `explained` says whether its page tells why.
+    `explained` says whether its page tells why, `advice` what it comes to, if that was asked.
     """
 
     name: str
@@ -77,6 +77,7 @@ class Boundary:
     start: str
     finals: str
     explained: bool
+    advice: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -247,11 +248,18 @@ def _ladder(
                     start=start(summary),
                     finals=finals(summary) if summary.tally.total else "",
                     explained=pair in lane.explanations,
+                    advice=_advised(lane, pair),
                 )
                 steps += [_band(run, releases), boundary]
                 run = []
         run.append(release)
     return tuple(reversed([*steps, _band(run, releases)])) if run else ()
+
+
+def _advised(lane: LaneData, pair: Pair) -> str:
+    """What going from the older release to the newer comes to, in a line."""
+    advice = lane.advices.get(pair)
+    return advice.headline.partition(": ")[2] if advice else ""
 
 
 def _band(run: list[str], releases: tuple[str, ...]) -> Band:

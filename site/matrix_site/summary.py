@@ -217,7 +217,7 @@ def _whereabouts(summary: Summary) -> tuple[str, ...]:
 def _change(summary: Summary) -> str:
     if summary.starts:
         first, where = summary.starts[0], _whereabouts(summary)
-        also = f", and independently at {joined(where[1:])}" if where[1:] else ""
+        also = f", and also at {joined(where[1:])}" if where[1:] else ""
         return (
             f"Not identical: it starts at {where[0]} "
             f"(stage {clean(first.stage, 40)}){_by(first, summary.measured)}{also}."

@@ -190,6 +190,7 @@ def test_where_data_begin_is_told_by_runs_of_releases(
     view = indexes(lane(tmp_path, write_lane, settings, offsets), settings.releases)
     assert view.layouts == "320 in 2.0.1, 448 in 2.1.0 and 704 from 2.7.1 to 2.8.0"
     assert view.shifted
+    assert (view.wrong, view.right) == ("2.1.0, 2.7.1 or 2.8.0", "2.0.1")
     assert view.rows == ()
     assert "torch.save" in view.reproduction
 
@@ -244,6 +245,11 @@ def test_the_first_page_shows_both(
     text = page(path="index.html")
     assert "Index of \\ Searched with" in text
     assert "index of 2.7.1, mapped, searched with 2.8.0" in text
+
+
+def test_the_first_page_says_what_each_step_comes_to(page: Any) -> None:
+    text = page(advice(), path="index.html")
+    assert "<small>keep the index; the first 10 results change for 3 of 428 queries</small>" in text
 
 
 def test_the_script_is_told_whole() -> None:
