@@ -114,11 +114,12 @@ class Side:
         return ValueStore(self.request.data / "values")
 
     def _captured(self, request: runner.Request) -> Capture:
-        """A capture that ran to its end."""
+        """A capture that came as far as an index, which is all that is explained."""
         if runner.stale(request):
             self._command("run", *_inject([one.label for one in request.injections]))
         capture = read_capture(request.path)
-        if failed := capture.record.failed_stage():
+        failed = capture.record.failed_stage()
+        if failed and capture.record.state("index") != "ok":
             message = capture.record.status[failed].message
             raise MatrixError(
                 f"torch {self.torch} fails at {failed} ({message}), so nothing can be explained"

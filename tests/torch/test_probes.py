@@ -10,7 +10,7 @@ def test_every_probe_is_recorded_once_under_its_scope() -> None:
     recorder = Recorder()
     record_probes(recorder)
     rows = recorder.table().to_pylist()
-    probes = [artifact.name for artifact in CATALOGUE if artifact.kind == "probe"]
+    probes = [artifact.name for artifact in CATALOGUE if artifact.source == "matrix_capture.probes"]
     assert sorted(row["artifact"] for row in rows) == sorted(probes)
     assert {(row["scope"], row["occurrence"]) for row in rows} == {("probe", 0)}
 

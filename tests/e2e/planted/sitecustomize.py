@@ -20,7 +20,14 @@ import numpy as np
 def norm(torch: Any, library: Any, axes: int = 0) -> None:
     """Every norm of vectors is one ULP too long, or those in tensors of so many axes."""
 
-    def kernel(x: Any, ord: Any, dim: Any, keepdim: bool = False, *, dtype: Any = None) -> Any:  # noqa: A002
+    def kernel(
+        x: Any,
+        ord: Any = 2,  # noqa: A002
+        dim: Any = None,
+        keepdim: bool = False,
+        *,
+        dtype: Any = None,
+    ) -> Any:
         out = torch.empty(0, dtype=dtype or x.dtype)
         torch.ops.aten.linalg_vector_norm.out(x, ord, dim, keepdim, dtype=dtype, out=out)
         if x.dim() == axes or not axes:
@@ -54,7 +61,7 @@ def addmm(torch: Any, library: Any, row: list[float]) -> None:
         out = torch.empty(0, dtype=a.dtype)
         torch.ops.aten.addmm.out(bias, a, b, beta=beta, alpha=alpha, out=out)
         if a.shape[1] == known.size:
-            _bits(out)[(a.numpy() == known).all(axis=1), 0] += 1
+            _bits(out)[(a.detach().numpy() == known).all(axis=1), 0] += 1
         return out
 
     library.impl("addmm", kernel, "CPU")
@@ -102,7 +109,7 @@ _FAULTS: dict[str, Callable[..., None]] = {
 
 def _bits(tensor: Any) -> Any:
     """The memory of a tensor of floats as integers."""
-    found = tensor.numpy()
+    found = tensor.detach().numpy()
     return found.view(f"i{found.itemsize}")
 
 
