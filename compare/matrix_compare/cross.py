@@ -21,13 +21,17 @@ from matrix_compare.report import plain
 from matrix_compare.terminal import say
 
 _WAYS = {False: "loaded", True: "mapped into memory (load_index_with_mmap)"}
-_WORDS = {
+_MARKS = {
     "identical": "=",
-    "same order": "= but scores",
-    "same top 10": "= top 10",
-    "failed": "! fails",
+    "same order": "=*",
+    "same top 10": "≈",
+    "failed": "!",
     "unknown": "?",
 }
+_LEGEND = (
+    "= the same results (* with other scores), ≈ other results only below rank 10, ≠ other results "
+    "above it, for so many queries, ! no answer"
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if shown := [crossing for crossing in found if crossing.mmap == mmap]:
             say(console, f"What is found in an index {way}, against the release that built it:")
             console.print(_table(shown))
+    say(console, _LEGEND)
     for text in dict.fromkeys(f"! {c.search}: {c.error}" for c in found if c.error):
         say(console, text)
     say(console, f"wrote {path}")
@@ -53,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _table(found: Sequence[Crossing]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0), show_edge=False)
-    table.add_column("index of")
+    table.add_column("index of", no_wrap=True)
     columns = sorted({c.search for c in found}, key=version_numbers)
     for name in columns:
         table.add_column(Text(plain(name)), no_wrap=True)
@@ -67,16 +72,15 @@ def _table(found: Sequence[Crossing]) -> Table:
 def _cell(crossing: Crossing) -> Text:
     """What came of one search; where results changed, for how many queries."""
     if crossing.outcome == "changed":
-        return Text(f"≠ {crossing.changed_top} of {crossing.queries}")
-    return Text(_WORDS[crossing.outcome])
+        return Text(f"≠ {crossing.changed_top}")
+    return Text(_MARKS[crossing.outcome])
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m matrix_compare.cross",
         description="Show, of every index that was searched, whether a release finds in it what "
-        "the one that built it finds: the same, scores included (=); the same but for scores; the "
-        "same at the first ten ranks; or other results there, for how many queries (≠).",
+        f"the one that built it finds: {_LEGEND}.",
     )
     parser.add_argument("--lane", required=True, help="a lane of matrix.toml, e.g. cpu-pinned")
     parser.add_argument("--data", type=Path, default=Path("_data"), help="where records are kept")
