@@ -122,9 +122,7 @@ def _capture(session: nox.Session, release: str, options: argparse.Namespace) ->
     lane = LANES[options.lane]
     pins = _flag("--constraint", lane.get("constraints"))
     command = ["python", "-m", "matrix_capture"]
-    which = ["--torch", release, "--lane", options.lane, "--data", str(options.data)]
-    which += ["--cache", str(CACHE), *_lane_flags(options)]
-    which += _flag("--inputs", options.inputs)
+    which = ["--torch", release, *_request_flags(options)]
     which += [part for text in options.inject for part in ("--inject", text)]
     # First what a look at the record takes, which is little; torch only where it is needed.
     if lane.get("inputs", "embedded") == "embedded":
@@ -276,8 +274,7 @@ def _explain(session: nox.Session, options: argparse.Namespace, folders: Sequenc
     command += [] if options.depth == DEPTHS[0] else ["--depth", options.depth]
     label = options.revision.label
     command += [] if label == _pinned(options) else ["--colbert", label]
-    which = ["--lane", options.lane, "--data", str(options.data), "--cache", str(CACHE)]
-    which += [*_lane_flags(options), *_flag("--inputs", options.inputs)]
+    which = _request_flags(options)
     which += [*_flag("--json", options.json), "--command", shlex.join(command)]
     pythons = [str((folder / "bin" / "python").absolute()) for folder in folders]
     module = ["python", "-m", "matrix_compare.explain"]
@@ -340,8 +337,7 @@ def search(session: nox.Session) -> None:
     _install(session, "-e", ".[compare,hub]" if ours == ".[hub]" else ".[compare]")
     _fetch_inputs(session)
     for release in dict.fromkeys(options.releases):
-        which = ["--torch", release, "--lane", options.lane, "--data", str(options.data)]
-        which += ["--cache", str(CACHE), *_lane_flags(options), *_flag("--inputs", options.inputs)]
+        which = ["--torch", release, *_request_flags(options)]
         which += [part for name in options.releases for part in ("--index", name)]
         answer = _ask(session, "python", "-m", "matrix_capture", "due", *which)
         session.log(f"torch {release}: {answer}")
@@ -577,6 +573,12 @@ def _lane_flags(options: argparse.Namespace) -> list[str]:
     """The options that make another lane, to be handed on."""
     flags = [*_flag("--passages", options.passages), "--depth", options.depth]
     return [*flags, "--colbert", options.revision.argument]
+
+
+def _request_flags(options: argparse.Namespace) -> list[str]:
+    """What a command that runs the pipeline is told of its lane and folders."""
+    where = ["--lane", options.lane, "--data", str(options.data), "--cache", str(CACHE)]
+    return [*where, *_lane_flags(options), *_flag("--inputs", options.inputs)]
 
 
 def _check_pair(releases: Sequence[str]) -> None:

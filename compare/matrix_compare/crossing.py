@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,8 @@ def crossings(rankings: Rankings) -> tuple[Crossing, ...]:
 
 
 def _crossings(rankings: Rankings) -> Iterator[Crossing]:
+    # The search that others are held against is read once.
+    grid = cache(partial(_Grid.of, rankings))
     for search in rankings.header.searches:
         found = Crossing(
             index=search.index_torch, search=search.search_torch, mmap=search.mmap, outcome="failed"
@@ -31,7 +34,7 @@ def _crossings(rankings: Rankings) -> Iterator[Crossing]:
             # Of an index that was built anew meanwhile, nothing is known of what was found before.
             yield replace(found, outcome="unknown")
         else:
-            yield _held_against(found, _Grid.of(rankings, own), _Grid.of(rankings, search))
+            yield _held_against(found, grid(own), grid(search))
 
 
 def _held_against(found: Crossing, own: "_Grid", other: "_Grid") -> Crossing:

@@ -132,6 +132,7 @@ class _Searches:
     def __init__(self, rankings: Rankings | None, *, baseline: tuple[str, str]) -> None:
         self._rankings = rankings
         self._baseline = baseline
+        self._find = cache(self._look_up)
 
     def option(self, index: str, search: str) -> Option:
         """An index searched with a release."""
@@ -156,7 +157,7 @@ class _Searches:
             change=self._change(self._find(index, search), found),
         )
 
-    def _find(self, index: str, search: str, *, mmap: bool = False) -> _Found | None:
+    def _look_up(self, index: str, search: str, *, mmap: bool = False) -> _Found | None:
         """A search on record of the index that the release has now."""
         if self._rankings is None:
             return None

@@ -206,8 +206,8 @@ class Locator:
         lengths = self._numbers(f"{kind}_lengths", tensor.scope)
         if lengths is None or int(lengths.sum()) != sum(self._lengths(tensor)):
             return None
-        query, first = _piece(lengths, place) or (len(lengths), place)
-        return query, place - first
+        found = _piece(lengths, place)
+        return found and (found[0], place - found[1])
 
     def _metadata(self, tensor: _Tensor, number: int) -> str | None:
         """One of the numbers in the file of a chunk."""

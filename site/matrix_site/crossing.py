@@ -47,7 +47,6 @@ class Row:
 
     index: str
     offset: str
-    shifted: bool
     cells: tuple[Cell, ...]
 
 
@@ -62,11 +61,15 @@ class Indexes:
     layouts: str
     wrong: str
     right: str
-    shifted: bool
     reproduction: Markup
     searchers: tuple[str, ...]
     rows: tuple[Row, ...]
     queries: int
+
+    @property
+    def shifted(self) -> bool:
+        """Is there an index that is read shifted?"""
+        return bool(self.wrong)
 
 
 def indexes(lane: LaneData, releases: Sequence[str]) -> Indexes:
@@ -83,14 +86,12 @@ def indexes(lane: LaneData, releases: Sequence[str]) -> Indexes:
         layouts=_layouts(offsets),
         wrong=_named([name for name, offset in offsets.items() if offset != HEADER_BYTES]),
         right=_named([name for name, offset in offsets.items() if offset == HEADER_BYTES]),
-        shifted=any(offset != HEADER_BYTES for offset in offsets.values()),
         reproduction=script(MMAP_REPRODUCTION, 4000),
         searchers=searchers,
         rows=tuple(
             Row(
                 index=release,
                 offset=str(offsets.get(release, "")),
-                shifted=offsets.get(release, HEADER_BYTES) != HEADER_BYTES,
                 cells=tuple(
                     Cell(
                         loaded=_finding(found.get((release, search, False))),
