@@ -56,7 +56,7 @@ def ranking_change(a: Any, b: Any, relevant: Sequence[Sequence[int]]) -> Ranking
         same_order=int(ordered.sum()),
         changed_top={str(depth): int(moved[depth].sum()) for depth in DEPTHS},
         overlap={str(depth): float(both.overlap(depth).mean()) for depth in DEPTHS},
-        rbo=float(rbo.mean()),
+        rbo=float(max(rbo.mean(), rbo.min())),  # a mean is rounded, and may fall below them all
         rbo_least=float(rbo.min()),
         tau=float(tau.mean()) if tau.size else None,
         tau_least=float(tau.min()) if tau.size else None,
