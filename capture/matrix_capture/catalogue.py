@@ -190,6 +190,15 @@ CATALOGUE: tuple[Artifact, ...] = (
         "LM.encoder.layer.<n>",
         follows="layers",
     ),
+    # Of the layers digests are kept, which tell no distance; of a few passages there is room for more.
+    _made(
+        "encode",
+        "layer_outputs",
+        ("layers",),
+        "the same for the first passages of the first batch, which say how far each layer moves",
+        "LM.encoder.layer.<n>",
+        axes=_BATCH,
+    ),
     _module(
         "bert",
         ("layers",),

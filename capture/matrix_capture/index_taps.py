@@ -19,6 +19,9 @@ _CODEC = "colbert.indexing.codecs.residual:ResidualCodec"
 
 _ENCODED = ("sample", "chunk")
 
+_PASSAGES = 4
+"""Of so many passages the outputs of the layers are kept: some 250 kB each in the small encoder."""
+
 
 @INDEX.tap(f"{_INDEXER}._sample_embeddings", opens="sample")
 def _sample_pass(recorder: Recorder, *_: Any) -> Observation:
@@ -90,6 +93,7 @@ def _tensorize(
 @INDEX.tap(
     "colbert.modeling.checkpoint:Checkpoint.doc",
     *MODULES,
+    "layer_outputs",
     "masked",
     "normalized",
     "half",
@@ -118,10 +122,16 @@ def _watch_encoder(recorder: Recorder, checkpoint: Any, watching: ExitStack) -> 
         with noting(recorder, "half"):
             return recorder.record("half", result)
 
+    def keep(layer: str, output: Any) -> None:
+        if recorder.scope == "sample" and not recorder.has("layer_outputs", layer):
+            recorder.record("layer_outputs", output[:_PASSAGES], layer)
+
     def hook(watched: Watched, output: Any) -> None:
         with noting(recorder, watched.artifact):
             for place, (path, tensor) in enumerate(tensors(output)):
                 recorder.record(watched.artifact, tensor, watched.part + (path if place else ""))
+                if watched.artifact == "layers" and not place:
+                    keep(watched.part, tensor)
         if watched.artifact == "linear":
             # No sooner: a mode costs time with every call of torch that the encoder makes.
             watching.enter_context(torch_calls(normalize=normalized, half=half))

@@ -129,9 +129,9 @@ class Recorder:
         """What was gathered of an artifact, each as a flat array; it is forgotten here."""
         return self._gathered.pop(artifact, [])
 
-    def has(self, artifact: str) -> bool:
+    def has(self, artifact: str, part: str = "") -> bool:
         """Whether the scope has a value of that artifact already."""
-        return (artifact, "", self.scope) in self._occurrences
+        return (artifact, part, self.scope) in self._occurrences
 
     def note(self, artifact: str, reason: str) -> None:
         """Note why an artifact is missing that a whole run shows here; the first reason stands."""

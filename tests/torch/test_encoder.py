@@ -188,6 +188,23 @@ def test_every_tensor_that_a_module_returns_is_recorded(load: Load) -> None:
     assert digests(found["bert", "#attentions#1"]) == digests(found["layers", f"{layers[1]}#1"])
 
 
+def test_of_the_first_passages_the_outputs_of_the_layers_are_kept(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("matrix_capture.index_taps._PASSAGES", 1)
+    recorder = Recorder()
+    checkpoint = load("bert", {"num_hidden_layers": 2})
+    encoded(checkpoint, recorder)
+    with tapped(recorder, INDEX), recorder.within("chunk.0"), torch.inference_mode():
+        checkpoint.docFromText(PASSAGES, bsize=2, keep_dims="flatten")
+    found = rows(recorder)
+    for layer in ("encoder.layer.0", "encoder.layer.1"):
+        [kept] = found["layer_outputs", layer]
+        whole = found["layers", layer][0]
+        assert (kept["scope"], kept["shape"]) == ("sample", [1, *whole["shape"][1:]])
+        assert (kept["occurrence"], whole["shape"][0]) == (0, 2)
+
+
 ONE, TWO, THREE = torch.ones(1), torch.zeros(2), torch.ones(3)
 
 
