@@ -190,7 +190,7 @@ CATALOGUE: tuple[Artifact, ...] = (
         "LM.encoder.layer.<n>",
         follows="layers",
     ),
-    # Of the layers digests are kept, which tell no distance; of a few passages there is room for it.
+    # Of the layers only digests are kept, which tell no distance; here are a few passages whole.
     _made(
         "encode",
         "layer_outputs",

@@ -6,7 +6,7 @@ One Parquet file per lane and torch release. Its rows are digests of tensors, it
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -205,8 +205,10 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         temporary.unlink(missing_ok=True)
 
 
-def read_capture(path: Path) -> Capture:
+def read_capture(path: Path, columns: Sequence[str] = ()) -> Capture:
     """Read a digest file, checking it against this schema.
+
+    With `columns`, only those are read, and only those are checked.
 
     Raises:
         MatrixError: the file is truncated, foreign, of another schema version, larger than any
@@ -217,12 +219,15 @@ def read_capture(path: Path) -> Capture:
         record = _checked_record(path, file.schema_arrow)
         _check_size(path, file.metadata)
         try:
-            table = file.read()
+            table = file.read(columns=list(columns) or None)
             table.validate(full=True)
         except _UNREADABLE as error:
             raise MatrixError(f"{path}: not a readable digest file ({error}); {_CURE}") from None
-    _check_rows(path, table)
-    return Capture(record=record, rows=table.select(COLUMNS.names).replace_schema_metadata(None))
+    _check_filled(path, table)
+    if not columns:
+        _check_once(path, table)
+    rows = table.select(columns or COLUMNS.names)
+    return Capture(record=record, rows=rows.replace_schema_metadata(None))
 
 
 def read_record(path: Path) -> Record:
@@ -282,12 +287,15 @@ _KEY = ["repeat", "artifact", "part", "scope", "occurrence"]
 _REQUIRED = (*_KEY, "seq", "stage", "dtype", "shape", "digest")
 
 
-def _check_rows(path: Path, rows: Any) -> None:
+def _check_filled(path: Path, rows: Any) -> None:
     for name in _REQUIRED:
-        if rows.column(name).null_count:
+        if name in rows.column_names and rows.column(name).null_count:
             raise MatrixError(f"{path}: column {name} has empty entries; {_CURE}")
-    if rows.column("shape").combine_chunks().flatten().null_count:
+    if "shape" in rows.column_names and rows["shape"].combine_chunks().flatten().null_count:
         raise MatrixError(f"{path}: column shape has empty dimensions; {_CURE}")
+
+
+def _check_once(path: Path, rows: Any) -> None:
     keys = np.zeros(len(rows), np.int64)
     for name in _KEY:
         column = rows.column(name).combine_chunks().dictionary_encode()

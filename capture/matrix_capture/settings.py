@@ -11,6 +11,8 @@ from matrix_capture.errors import MatrixError
 from matrix_capture.names import unknown_release, version_numbers
 
 Release = Annotated[str, msgspec.Meta(pattern=r"^\d+\.\d+\.\d+$")]
+SITE_URL = r"^https?://[A-Za-z0-9.:_~/-]+/$"
+"""What the address of the published site looks like."""
 Bound = Annotated[float, msgspec.Meta(ge=0)]
 
 
@@ -50,6 +52,13 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     alert: tuple[str, ...] = ()
 
 
+class Site(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the site is published, and how many days old a lane may be before it says so."""
+
+    url: Annotated[str, msgspec.Meta(pattern=SITE_URL)] = "https://colbert-matrix.example/"
+    stale_after_days: Annotated[int, msgspec.Meta(ge=1)] = 14
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole file; `profiles` maps a profile's name to a tolerance per dtype or `other`.
 
@@ -60,6 +69,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     lanes: dict[str, Lane]
     profiles: dict[str, dict[str, Tolerance]]
     policy: tuple[Rule, ...] = ()
+    site: Site = Site()
 
     def lane(self, name: str) -> Lane:
         """The lane of that name; an option suffix `+xxxxxxxx` is not part of it.

@@ -168,6 +168,16 @@ def read_verdicts(data: Path, lane: str) -> list[dict[str, Any]]:
     """Read the verdicts of a lane as dictionaries keyed by column name.
 
     Raises:
+        MatrixError: as `read_verdict_table`.
+    """
+    rows: list[dict[str, Any]] = read_verdict_table(data, lane).to_pylist()
+    return rows
+
+
+def read_verdict_table(data: Path, lane: str) -> Any:
+    """Read the verdicts of a lane as a table with `COLUMNS`.
+
+    Raises:
         MatrixError: there are none, or the file is not a verdict file.
     """
     path = verdict_path(data, lane)
@@ -175,11 +185,12 @@ def read_verdicts(data: Path, lane: str) -> list[dict[str, Any]]:
         raise MatrixError(f"{path}: no verdicts for lane {lane}; run nox -s compare first")
     try:
         table = pq.read_table(path, page_checksum_verification=True)
-        rows: list[dict[str, Any]] = table.select(COLUMNS.names).cast(COLUMNS).to_pylist()
+        table = table.select(COLUMNS.names).cast(COLUMNS)
+        table.validate(full=True)
     except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError) as error:
         raise MatrixError(f"{path}: not a readable verdict file ({error}); delete it") from None
     known = {verdict.value for verdict in Verdict}
-    for row in rows:
-        if row["verdict"] not in known:
-            raise MatrixError(f"{path}: unknown verdict {row['verdict']!r}; delete the file")
-    return rows
+    for found in table["verdict"].unique().to_pylist():
+        if found not in known:
+            raise MatrixError(f"{path}: unknown verdict {found!r}; delete the file")
+    return table

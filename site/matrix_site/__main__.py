@@ -1,14 +1,14 @@
 """`python -m matrix_site`: publish a data folder."""
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from matrix_capture.errors import MatrixError
-from matrix_capture.settings import read_settings
-from matrix_site.pages import pages
-from matrix_site.render import write_site
+from matrix_capture.settings import SITE_URL, read_settings
+from matrix_site.publish import publish
 from matrix_site.snapshot import read_snapshot
 
 
@@ -19,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         snapshot = read_snapshot(options.data, read_settings(), options.lane)
         for problem in snapshot.problems:
             print(problem, file=sys.stderr)
-        number = write_site(pages(snapshot), options.out)
+        number = publish(snapshot, options.out, options.url)
     except MatrixError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -41,7 +41,18 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         help="show this lane only; may be repeated; quick runs (lane+xxxxxxxx) must be named",
     )
+    parser.add_argument(
+        "--url",
+        type=_address,
+        help="where the site will be published, ending in / (default: that of matrix.toml)",
+    )
     return parser
+
+
+def _address(text: str) -> str:
+    if not re.match(SITE_URL, text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no address like https://example.org/site/")
+    return text
 
 
 if __name__ == "__main__":

@@ -6,8 +6,9 @@ from itertools import groupby, pairwise
 
 from matrix_capture.catalogue import BY_NAME, CATALOGUE, DEPTHS, expected
 from matrix_compare.schema import Verdict
+from matrix_site.comparison import NOTHING, Comparison, Pair
 from matrix_site.lane import facts, quick
-from matrix_site.snapshot import Comparison, LaneData, Pair
+from matrix_site.snapshot import LaneData
 from matrix_site.summary import Tally, finals, start, stop, summarise, tally, unable
 
 OTHER = "other"
@@ -120,7 +121,7 @@ def overview(lane: LaneData, releases: tuple[str, ...], hrefs: dict[Pair, str]) 
     """Lay out a lane; `hrefs` are the pair pages as seen from the first page."""
     aligned = align(lane, releases)
     consecutive = list(pairwise(aligned))
-    verdicts = [summarise(lane.pairs.get(pair, ())).tally.worst for pair in consecutive]
+    verdicts = [summarise(lane.pairs.get(pair, NOTHING)).tally.worst for pair in consecutive]
     columns = _columns(lane)
     stopped = sum(bool(stop(lane, release)) for release in lane.captures)
     idle = sum(bool(unable(lane, release)) for release in lane.captures)
@@ -239,7 +240,7 @@ def _ladder(
     for release in aligned:
         if run:
             pair = run[-1], release
-            summary = summarise(lane.pairs.get(pair, ()))
+            summary = summarise(lane.pairs.get(pair, NOTHING))
             if summary.tally.worst is not Verdict.IDENTICAL:
                 boundary = Boundary(
                     name="...".join(pair),

@@ -1,56 +1,73 @@
-"""Which pages there are, where they lie, and what each of them shows."""
+"""Which pages there are, and what each of them shows."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
-from urllib.parse import quote
 
 from matrix_compare.known import read_known
 from matrix_site.advice import advice_view
+from matrix_site.comparison import Pair
 from matrix_site.crossing import indexes
 from matrix_site.outcomes import outcomes
 from matrix_site.overview import Overview, align, overview
+from matrix_site.page import INDEX, Page, href, pair_page
 from matrix_site.pair import pair_view
-from matrix_site.snapshot import LaneData, Pair, Snapshot
+from matrix_site.snapshot import LaneData, Snapshot
 from matrix_site.summary import SEVERITY
 from matrix_site.text import day, moment, plural
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Page:
-    """One file of the site: its path below the root, its template, and the template's variables."""
-
-    path: str
-    template: str
-    view: dict[str, Any]
-
-    @property
-    def root(self) -> str:
-        """From this page to the root, as a relative URL."""
-        return "../" * self.path.count("/")
-
-
 def pages(snapshot: Snapshot) -> Iterable[Page]:
     """Every page of the site."""
-    releases = snapshot.settings.releases
     shown = [lane for lane in snapshot.lanes if not lane.empty]
-    dated: dict[str, Any] = {"date": _date(snapshot)}
     if not shown:
-        view = {**dated, "newest": releases[-2:]}
-        yield Page(path="index.html", template="empty.html", view=view)
+        yield _empty(snapshot)
         return
     compared = [lane for lane in shown if lane.settings.constraints]
+    hrefs = {lane.name: _hrefs(snapshot, lane) for lane in compared}
+    yield _index(snapshot, shown, compared, hrefs)
+    for lane in compared:
+        yield from _pairs(snapshot, lane, hrefs[lane.name])
+
+
+def date(snapshot: Snapshot) -> str:
+    """The day of the newest capture; the clock of the machine that renders is never asked."""
+    times = [
+        time
+        for lane in snapshot.lanes
+        for captured in lane.captures.values()
+        if (time := moment(captured.record.started))
+    ]
+    return day(max(times)) if times else ""
+
+
+def _empty(snapshot: Snapshot) -> Page:
+    return Page(
+        path=INDEX,
+        template="empty.html",
+        title="No captures yet",
+        description="What changes in a ColBERT index from one torch release to the next.",
+        view={"newest": snapshot.settings.releases[-2:]},
+    )
+
+
+def _index(
+    snapshot: Snapshot,
+    shown: list[LaneData],
+    compared: list[LaneData],
+    hrefs: dict[str, dict[Pair, str]],
+) -> Page:
+    releases = snapshot.settings.releases
     known = read_known()
     ran = [outcomes(lane, releases, known) for lane in shown if not lane.settings.constraints]
-    hrefs = {lane.name: _hrefs(snapshot, lane) for lane in compared}
     views = [overview(lane, releases, hrefs[lane.name]) for lane in compared]
-    yield Page(
-        path="index.html",
+    sentence = _sentence(snapshot, views) if views else ran[0].sentence
+    return Page(
+        path=INDEX,
         template="index.html",
+        title="What a torch release changes in a ColBERT index",
+        description=sentence,
         view={
-            **dated,
-            "sentence": _sentence(snapshot, views) if views else ran[0].sentence,
+            "sentence": sentence,
             "lanes": list(zip(compared, views, strict=True)),
             "indexes": [indexes(lane, releases) for lane in compared],
             "outcomes": ran,
@@ -58,38 +75,36 @@ def pages(snapshot: Snapshot) -> Iterable[Page]:
             "legend": SEVERITY,
         },
     )
+
+
+def _pairs(snapshot: Snapshot, lane: LaneData, hrefs: dict[Pair, str]) -> Iterable[Page]:
+    neighbours = _neighbours(lane, snapshot.settings.releases)
     profiles = tuple(snapshot.settings.profiles)
-    for lane in compared:
-        neighbours = _neighbours(lane, releases)
-        for pair in lane.pairs:
-            older, newer = neighbours.get(pair, (None, None))
-            view = {
-                **dated,
-                "pair": pair_view(lane, pair, profiles),
+    for pair in lane.pairs:
+        older, newer = neighbours.get(pair, (None, None))
+        found = pair_view(lane, pair, profiles)
+        yield Page(
+            path=pair_page(snapshot.settings, lane.name, pair),
+            template="pair.html",
+            title=f"torch {pair[0]}...{pair[1]}",
+            description=found.headline.replace("`", ""),
+            view={
+                "pair": found,
                 "advices": [
                     advice_view(lane.advices[way])
                     for way in (pair, pair[::-1])
                     if way in lane.advices
                 ],
-                "older": (older, hrefs[lane.name][older]) if older else (),
-                "newer": (newer, hrefs[lane.name][newer]) if newer else (),
-            }
-            yield Page(path=pair_path(snapshot, lane, pair), template="pair.html", view=view)
-
-
-def pair_path(snapshot: Snapshot, lane: LaneData, pair: Pair) -> str:
-    """Where the page of a pair lies: below the lane's name, but for the first lane of the settings.
-
-    Its parts are names of `matrix.toml`, never of the data.
-    """
-    first = next(iter(snapshot.settings.lanes))
-    below = "" if lane.name == first else f"{lane.name}/"
-    return f"{below}pair/{pair[0]}...{pair[1]}/index.html"
+                "older": (older, hrefs[older]) if older else (),
+                "newer": (newer, hrefs[newer]) if newer else (),
+            },
+            listed=not lane.quick,
+        )
 
 
 def _hrefs(snapshot: Snapshot, lane: LaneData) -> dict[Pair, str]:
-    """Relative URLs from the root; the file is named so that they work without a server."""
-    return {pair: quote(pair_path(snapshot, lane, pair)) for pair in lane.pairs}
+    """Relative URLs of the pages of a lane's pairs from the root."""
+    return {pair: href(pair_page(snapshot.settings, lane.name, pair)) for pair in lane.pairs}
 
 
 def _neighbours(
@@ -101,20 +116,9 @@ def _neighbours(
     return {pair: (around[place], around[place + 2]) for place, pair in enumerate(consecutive)}
 
 
-def _date(snapshot: Snapshot) -> str:
-    """The day of the newest capture; the clock of the machine that renders is never asked."""
-    times = [
-        time
-        for lane in snapshot.lanes
-        for captured in lane.captures.values()
-        if (time := moment(captured.record.started))
-    ]
-    return day(max(times)) if times else ""
-
-
 def _sentence(snapshot: Snapshot, views: list[Overview]) -> str:
     """The date and the counts, which add up to all consecutive pairs."""
-    date = _date(snapshot)
+    when = date(snapshot)
     captured = sum(view.captured for view in views)
     failed = sum(view.failed for view in views)
     identical = sum(view.identical for view in views)
@@ -126,7 +130,7 @@ def _sentence(snapshot: Snapshot, views: list[Overview]) -> str:
     failures += f" and {idle} cannot run on the GPU" if idle else ""
     total = identical + changed + open_
     captures = (
-        f"{f'As of {date}, ' if date else ''}{plural(captured, 'torch release')} "
+        f"{f'As of {when}, ' if when else ''}{plural(captured, 'torch release')} "
         f"{_are(captured)} captured{failures}{lanes}"
     )
     if not total:

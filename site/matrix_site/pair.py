@@ -3,12 +3,14 @@
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from matrix_capture.catalogue import BY_NAME
 from matrix_capture.schema import STAGES, Control, Observer, Record, StageStatus
 from matrix_compare.schema import Verdict, in_layers
+from matrix_site.comparison import Comparison, Comparisons, Pair
 from matrix_site.explanation import ExplanationView, explanation_view
-from matrix_site.snapshot import Captured, Comparison, LaneData, Pair
+from matrix_site.snapshot import LaneData
 from matrix_site.summary import Tally, headline, stop, summarise, tally
 from matrix_site.text import clean, day, duration, listed, moment, number, percent, plural
 
@@ -123,6 +125,7 @@ class PairView:
     captures: tuple[Fact, ...]
     environment: tuple[Facts, ...]
     failures: tuple[str, ...]
+    reasoned: bool
     missing: tuple[Fact, ...]
     command: str
 
@@ -131,11 +134,12 @@ def pair_view(lane: LaneData, pair: Pair, profiles: tuple[str, ...]) -> PairView
     """Lay out the page of one pair."""
     rows = lane.pairs[pair]
     summary = summarise(rows)
-    sides = lane.captures.get(pair[0]), lane.captures.get(pair[1])
+    sides = (lane.captures.get(release) for release in pair)
     records = tuple(side.record if side else None for side in sides)
     environment = _environment(records)
     explanation = lane.explanations.get(pair)
     a, b = (record.torch_build if record else "" for record in records)
+    failures = _failures(lane, pair)
     return PairView(
         lane=lane.name,
         title=lane.settings.title,
@@ -150,70 +154,72 @@ def pair_view(lane: LaneData, pair: Pair, profiles: tuple[str, ...]) -> PairView
         controls=_controls(pair, records, summary.tally),
         unstable=tuple(_unstable(pair, records)),
         profiles=profiles,
-        tables=tuple(_tables(rows, sides, profiles)),
+        tables=_tables(rows, profiles),
         captures=_captures(records),
         environment=environment,
-        failures=_failures(lane, pair),
+        failures=failures,
+        reasoned=bool(failures),
         missing=_missing(records),
         command=_command("matrix", lane, pair, records),
     )
 
 
-def _tables(
-    rows: Sequence[Comparison],
-    sides: tuple[Captured | None, Captured | None],
-    profiles: tuple[str, ...],
-) -> Iterable[Table]:
+@cache
+def _tables(comparisons: Comparisons, profiles: tuple[str, ...]) -> tuple[Table, ...]:
+    """A table for each kind; pairs that compare alike share them."""
+    tables = []
     for kind, (title, caption) in _KINDS.items():
         # An unknown kind goes to the last table, so that the tables add up to all comparisons.
-        found = [row for row in rows if (row.kind if row.kind in _KINDS else "") == kind]
+        found = [row for row in comparisons if (row.kind if row.kind in _KINDS else "") == kind]
         if found or kind:
-            yield Table(
+            table = Table(
                 title=title,
                 caption=caption,
                 counts=tally(found),
-                lines=tuple(_lines(found, sides, profiles)),
+                lines=tuple(_lines(found, profiles)),
             )
+            tables.append(table)
+    return tuple(tables)
 
 
-def _lines(
-    rows: Sequence[Comparison],
-    sides: tuple[Captured | None, Captured | None],
-    profiles: tuple[str, ...],
-) -> Iterable[Line]:
+def _lines(rows: Sequence[Comparison], profiles: tuple[str, ...]) -> Iterable[Line]:
     anchored: set[str] = set()
-    for alike in _folded(rows, sides):
-        row = alike[0]
-        known = BY_NAME.get(row.artifact)
-        first = known is not None and row.artifact not in anchored
-        anchored.add(row.artifact)
-        yield Line(
-            artifact=row.artifact,
-            anchor=f"a-{row.artifact}" if first else "",
-            places=tuple(_places(alike)),
-            layers=_layers(alike),
-            meaning=known.meaning if known else "not in the catalogue",
-            dtype=_dtype(row, sides),
-            equal=_equal(row) if len({_equal(other) for other in alike}) == 1 else "in part",
-            passes=tuple(_passes(row, profile) for profile in profiles),
-            largest=number(row.max_abs) if row.verdict in _MEASURED else NONE,
-            verdict=row.verdict,
-            unsized=row.unsized,
-            role=row.role,
-            details=(UNSIZED,) if row.unsized else tuple(_details(row)),
-        )
+    for alike in _folded(rows):
+        name = alike[0].artifact
+        yield _line(tuple(alike), profiles, first=name in BY_NAME and name not in anchored)
+        anchored.add(name)
 
 
-def _folded(
-    rows: Sequence[Comparison], sides: tuple[Captured | None, Captured | None]
-) -> Iterable[list[Comparison]]:
+@cache
+def _line(alike: tuple[Comparison, ...], profiles: tuple[str, ...], *, first: bool) -> Line:
+    """One line; lines of other pairs that say the same are the same object."""
+    row = alike[0]
+    known = BY_NAME.get(row.artifact)
+    return Line(
+        artifact=row.artifact,
+        anchor=f"a-{row.artifact}" if first else "",
+        places=tuple(_places(alike)),
+        layers=_layers(alike),
+        meaning=known.meaning if known else "not in the catalogue",
+        dtype=row.dtype or NONE,
+        equal=_equal(row) if len({_equal(other) for other in alike}) == 1 else "in part",
+        passes=tuple(_passes(row, profile) for profile in profiles),
+        largest=number(row.max_abs) if row.verdict in _MEASURED else NONE,
+        verdict=row.verdict,
+        unsized=row.unsized,
+        role=row.role,
+        details=(UNSIZED,) if row.unsized else tuple(_details(row)),
+    )
+
+
+def _folded(rows: Sequence[Comparison]) -> Iterable[list[Comparison]]:
     """Parts and scopes of one artifact that have the same to say; measured differences never do.
 
     Where nobody knows how far they differ, how many of their occurrences do sets none apart.
     """
     groups: dict[tuple[object, ...], list[Comparison]] = {}
     for row in rows:
-        told = row.artifact, row.verdict, row.reason, row.role, _dtype(row, sides)
+        told = row.artifact, row.verdict, row.reason, row.role, row.dtype
         counts = () if row.unsized else (_equal(row), *_details(row))
         own = row.place if row.max_abs is not None else None
         groups.setdefault((told, counts, own), []).append(row)
@@ -234,11 +240,6 @@ def _layers(alike: Sequence[Comparison]) -> str:
     found = [row.layer for row in alike]
     known = [layer for layer in found if layer is not None]
     return "" if len(known) < len(found) else in_layers(known)
-
-
-def _dtype(row: Comparison, sides: tuple[Captured | None, Captured | None]) -> str:
-    a, b = (side.dtypes.get(row.place, "") if side else "" for side in sides)
-    return f"{a} → {b}" if a and b and a != b else a or b or NONE
 
 
 def _equal(row: Comparison) -> str:

@@ -3,12 +3,14 @@
 import shutil
 import tempfile
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2.runtime import Macro
 
 from matrix_capture.errors import MatrixError
-from matrix_site.pages import Page
+from matrix_site.page import Asset, Page
 from matrix_site.summary import word
 from matrix_site.text import code, finalize, name
 
@@ -27,11 +29,34 @@ def environment() -> Environment:
         keep_trailing_newline=True,
     )
     jinja.filters.update(code=code, name=name, word=word)
+    jinja.globals["once"] = _Once()
     return jinja
 
 
-def write_site(pages: Iterable[Page], out: Path) -> int:
-    """Write every page and the stylesheet to `out`, replacing an earlier site; returns how many.
+class _Once:
+    """Calls a macro once for each set of arguments: most pages share most of their rows."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[object, ...], tuple[str, tuple[object, ...]]] = {}
+
+    def __call__(self, macro: Macro, *arguments: object) -> str:
+        # Views are deep, so they are known by identity, which holds while they are kept here.
+        key = (macro.name, *map(id, arguments))
+        if key not in self._made:
+            self._made[key] = macro(*arguments), arguments
+        return self._made[key][0]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Frame:
+    """What every page says of the whole: the day of the data, and where the site is published."""
+
+    date: str
+    url: str
+
+
+def write_site(frame: Frame, pages: Iterable[Page], assets: Iterable[Asset], out: Path) -> int:
+    """Write a site to `out`, replacing an earlier one; returns how many pages it has.
 
     Raises:
         MatrixError: `out` holds something that is no site.
@@ -42,7 +67,8 @@ def write_site(pages: Iterable[Page], out: Path) -> int:
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".site-", dir=out.parent) as temporary:
         built = Path(temporary) / "new"
-        number = _write(pages, built)
+        number = _write(frame, pages, built)
+        _put(assets, built)
         if out.exists():
             out.rename(Path(temporary) / "old")
         built.rename(out)
@@ -53,14 +79,22 @@ def _replaceable(out: Path) -> bool:
     return out.is_dir() and ((out / STYLE).is_file() or not any(out.iterdir()))
 
 
-def _write(pages: Iterable[Page], folder: Path) -> int:
+def _write(frame: Frame, pages: Iterable[Page], folder: Path) -> int:
     jinja = environment()
     shutil.copytree(Path(__file__).parent / "static", folder / "static")
     number = 0
     for page in pages:
         path = folder / page.path
         path.parent.mkdir(parents=True, exist_ok=True)
-        html = jinja.get_template(page.template).render(root=page.root, **page.view)
+        template = jinja.get_template(page.template)
+        html = template.render(page=page, root=page.root, frame=frame, **page.view)
         path.write_text(html, encoding="utf-8", newline="\n")
         number += 1
     return number
+
+
+def _put(assets: Iterable[Asset], folder: Path) -> None:
+    for asset in assets:
+        path = folder / asset.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(asset.content)

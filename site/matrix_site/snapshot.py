@@ -4,9 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from matrix_capture.catalogue import POSITION
 from matrix_capture.errors import MatrixError
 from matrix_capture.schema import Record, digest_path, read_capture
 from matrix_capture.settings import Lane, Settings
@@ -14,9 +12,8 @@ from matrix_compare.advice import SCHEMA_VERSION, Advice, Advices, advice_path, 
 from matrix_compare.change import Crossing
 from matrix_compare.explanation import Explanation, explanation_path, read_explanation
 from matrix_compare.layout import data_offsets
-from matrix_compare.schema import NO_VALUES, Place, Verdict, layer_of, read_verdicts, verdict_path
-
-Pair = tuple[str, str]
+from matrix_compare.schema import verdict_path
+from matrix_site.comparison import Comparisons, Dtypes, Pair, read_comparisons
 
 _LANE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(\+[0-9a-f]{8})?")
 _LARGEST = 2**20  # bytes of an explanation; real ones have some ten thousand
@@ -24,55 +21,17 @@ _MOST_ADVICE = 2**25  # bytes of the advice of a lane, of which each pair takes 
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Comparison:
-    """One row of a verdict file, its nulls put into words where there are words for them."""
-
-    artifact: str
-    part: str
-    scope: str
-    kind: str
-    stage: str
-    occurrences: int
-    identical: int
-    verdict: Verdict
-    reason: str
-    profiles: tuple[str, ...]
-    role: str
-    max_abs: float | None
-    mean_abs: float | None
-    max_rel: float | None
-    equal_fraction: float | None
-    max_ulp: int | None
-    rtol_needed: float | None
-    largest_at: str
-    differing_occurrences: tuple[int, ...]
-
-    @property
-    def place(self) -> Place:
-        """What is compared."""
-        return self.artifact, self.part, self.scope
-
-    @property
-    def layer(self) -> int | None:
-        """The layer of the encoder that it lies in, if any."""
-        return layer_of(self.artifact, self.part)
-
-    @property
-    def unsized(self) -> bool:
-        """Does it differ without anybody knowing how far? Only digests were kept of it."""
-        return self.verdict is Verdict.DIFFERS and self.reason == NO_VALUES
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Captured:
     """A capture as far as the site needs it: its record and the dtype of every tensor.
 
-    `offsets` are the bytes at which the data of the mapped files of its index begin.
+    `offsets` are the bytes at which the data of the mapped files of its index begin, `path` is
+    where it was read from.
     """
 
     record: Record
-    dtypes: Mapping[Place, str]
-    offsets: tuple[int, ...] = ()
+    dtypes: Dtypes
+    offsets: tuple[int, ...]
+    path: Path
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,7 +46,7 @@ class LaneData:
     settings: Lane
     captures: Mapping[str, Captured]
     broken: tuple[str, ...]
-    pairs: Mapping[Pair, tuple[Comparison, ...]]
+    pairs: Mapping[Pair, Comparisons]
     verdicts_broken: bool
     explanations: Mapping[Pair, Explanation]
     advices: Mapping[Pair, Advice]
@@ -148,11 +107,12 @@ def _read_lane(data: Path, settings: Settings, name: str, problems: list[str]) -
         except MatrixError as error:
             broken.append(release)
             problems.append(str(error))
-    pairs: dict[Pair, tuple[Comparison, ...]] = {}
+    pairs: dict[Pair, Comparisons] = {}
     verdicts_broken = False
     if verdict_path(data, name).exists():
+        dtypes = {release: captured.dtypes for release, captured in captures.items()}
         try:
-            pairs = _by_pair(read_verdicts(data, name), settings.releases)
+            pairs = read_comparisons(data, name, settings.releases, dtypes)
         except MatrixError as error:
             verdicts_broken = True
             problems.append(str(error))
@@ -171,19 +131,20 @@ def _read_lane(data: Path, settings: Settings, name: str, problems: list[str]) -
 
 
 def _read_captured(path: Path, lane: str, release: str) -> Captured:
-    capture = read_capture(path)
+    capture = read_capture(path, (*_PLACE, "dtype", "min"))
     record = capture.record
     if (record.lane, record.torch) != (lane, release):
         raise MatrixError(
             f"{path}: holds torch {record.torch!r} of lane {record.lane!r}; "
             "move it to where it belongs"
         )
-    columns = (capture.rows.column(name).to_pylist() for name in _DTYPE_COLUMNS)
-    dtypes = {(a or "", p or "", s or ""): d or "" for a, p, s, d in zip(*columns, strict=True)}
-    return Captured(record=record, dtypes=dtypes, offsets=data_offsets(capture.rows))
+    found = capture.rows.group_by([*_PLACE, "dtype"]).aggregate([])
+    columns = (found[name].to_pylist() for name in (*_PLACE, "dtype"))
+    dtypes = {(a, p, s): dtype for a, p, s, dtype in zip(*columns, strict=True)}
+    return Captured(record=record, dtypes=dtypes, offsets=data_offsets(capture.rows), path=path)
 
 
-_DTYPE_COLUMNS = ("artifact", "part", "scope", "dtype")
+_PLACE = ("artifact", "part", "scope")
 
 
 def _read_explanations(
@@ -234,44 +195,3 @@ def _read_advices(data: Path, lane: str, releases: Sequence[str], problems: list
         advices=tuple(advice for advice in found.advices if {advice.a, advice.b} <= known),
         crossings=tuple(one for one in found.crossings if {one.index, one.search} <= known),
     )
-
-
-def _by_pair(
-    rows: list[dict[str, Any]], releases: Sequence[str]
-) -> dict[Pair, tuple[Comparison, ...]]:
-    """Comparisons in pipeline order, without those of releases that the matrix does not know."""
-    known = set(releases)
-    found: dict[Pair, list[Comparison]] = {}
-    for row in rows:
-        if row["a"] in known and row["b"] in known:
-            found.setdefault((row["a"], row["b"]), []).append(_comparison(row))
-    return {pair: tuple(sorted(found[pair], key=_position)) for pair in sorted(found)}
-
-
-def _comparison(row: dict[str, Any]) -> Comparison:
-    return Comparison(
-        artifact=row["artifact"] or "",
-        part=row["part"] or "",
-        scope=row["scope"] or "",
-        kind=row["kind"] or "",
-        stage=row["stage"] or "",
-        occurrences=row["occurrences"] or 0,
-        identical=row["identical"] or 0,
-        verdict=Verdict(row["verdict"]),
-        reason=row["reason"] or "",
-        profiles=tuple(row["profiles"] or ()),
-        role=row["role"] or "",
-        max_abs=row["max_abs"],
-        mean_abs=row["mean_abs"],
-        max_rel=row["max_rel"],
-        equal_fraction=row["equal_fraction"],
-        max_ulp=row["max_ulp"],
-        rtol_needed=row["rtol_needed"],
-        largest_at=row["largest_at"] or "",
-        differing_occurrences=tuple(row["differing_occurrences"] or ()),
-    )
-
-
-def _position(comparison: Comparison) -> tuple[int, str]:
-    """Artifacts in pipeline order, unknown ones last; parts and scopes stay in order of capture."""
-    return POSITION.get(comparison.artifact, len(POSITION)), comparison.artifact

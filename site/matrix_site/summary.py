@@ -3,10 +3,12 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from matrix_capture.schema import STAGES, run_stage
 from matrix_compare.schema import Verdict, in_layers
-from matrix_site.snapshot import Comparison, LaneData, Pair
+from matrix_site.comparison import Comparison, Comparisons, Pair
+from matrix_site.snapshot import LaneData
 from matrix_site.text import clean, joined, listed, number, plural, ticked
 
 SEVERITY = (
@@ -101,9 +103,10 @@ def tally(comparisons: Iterable[Comparison]) -> Tally:
     return Tally(counts=counts, total=counter.total(), unsized=unsized)
 
 
-def summarise(comparisons: Iterable[Comparison]) -> Summary:
-    """Sum up the comparisons of a pair, which come in pipeline order and may be none."""
-    rows = tuple(comparisons)
+@cache
+def summarise(comparisons: Comparisons) -> Summary:
+    """Sum up the comparisons of a pair."""
+    rows = comparisons.rows
     changed = [row for row in rows if row.verdict in CHANGED]
     pipeline = [row for row in changed if row.kind != "probe"]
     starting = [row for row in pipeline if row.role == "origin"] or pipeline[:1]

@@ -18,7 +18,10 @@ def clean(value: object, limit: int = LIMIT) -> str:
     Control, bidirectional, unassigned and zero-width characters become `<U+202E>`: they could
     otherwise hide or reorder what a page says.
     """
-    words = " ".join(str(value)[: limit + 1].split())
+    text = str(value)
+    if len(text) <= limit and text.isprintable() and "  " not in text:
+        return text.strip()  # as nearly all that is shown
+    words = " ".join(text[: limit + 1].split())
     shown = "".join(_visible(character) for character in words)
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 

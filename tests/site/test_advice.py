@@ -22,8 +22,7 @@ from matrix_compare.advice import (
 from matrix_compare.change import Crossing
 from matrix_site.advice import advice_view
 from matrix_site.crossing import indexes
-from matrix_site.pages import pages
-from matrix_site.render import write_site
+from matrix_site.publish import publish
 from matrix_site.snapshot import LaneData, read_snapshot
 
 LANE = "cpu-pinned"
@@ -71,7 +70,7 @@ def page(tmp_path: Path, write_lane: Any, settings: Settings) -> Any:
     def render(*given: Advice, path: str = "pair/2.7.1...2.8.0/index.html") -> str:
         write_lane(tmp_path / "data", releases=PAIR, failed=())
         record_advices(tmp_path / "data", LANE, given)
-        write_site(pages(read_snapshot(tmp_path / "data", settings)), tmp_path / "site")
+        publish(read_snapshot(tmp_path / "data", settings), tmp_path / "site")
         text = (tmp_path / "site" / path).read_text(encoding="utf-8")
         html5lib.HTMLParser(strict=True).parse(text)
         return text

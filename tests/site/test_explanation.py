@@ -24,7 +24,7 @@ from matrix_compare.explanation import (
 from matrix_compare.schema import Verdict
 from matrix_site.explanation import ExplanationView, explanation_view
 from matrix_site.pages import pages
-from matrix_site.render import write_site
+from matrix_site.publish import publish
 from matrix_site.snapshot import read_snapshot
 
 LANE = "cpu-pinned"
@@ -154,7 +154,7 @@ def _put(data: Path, content: bytes) -> Path:
 
 def _site(data: Path, settings: Settings, out: str = "site") -> Path:
     target = data.parent / out
-    write_site(pages(read_snapshot(data, settings)), target)
+    publish(read_snapshot(data, settings), target)
     return target
 
 

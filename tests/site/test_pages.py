@@ -15,7 +15,7 @@ from matrix_capture.schema import Control, StageStatus
 from matrix_capture.settings import Settings
 from matrix_compare.schema import Verdict
 from matrix_site.pages import pages
-from matrix_site.render import write_site
+from matrix_site.publish import publish
 from matrix_site.snapshot import Snapshot, read_snapshot
 
 
@@ -27,7 +27,9 @@ class _Links(HTMLParser):
         self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.urls += [value for name, value in attrs if name in {"href", "src"} and value]
+        # Only the address of a page itself is absolute.
+        if ("rel", "canonical") not in attrs:
+            self.urls += [value for name, value in attrs if name in {"href", "src"} and value]
         self.ids += [value for name, value in attrs if name == "id" and value]
 
 
@@ -39,7 +41,7 @@ def snapshot(data: Path, settings: Settings) -> Snapshot:
 @pytest.fixture(scope="session")
 def site(snapshot: Snapshot, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("out") / "site"
-    write_site(pages(snapshot), out)
+    publish(snapshot, out)
     return out
 
 
@@ -104,7 +106,7 @@ def test_a_difference_of_unknown_size_looks_like_one(
         records=[record("cpu-pinned", "2.7.1", control=control)],
         extra=[comparison("cpu-pinned", pair, place, **vague)],
     )
-    write_site(pages(read_snapshot(tmp_path / "data", settings)), tmp_path / "out")
+    publish(read_snapshot(tmp_path / "data", settings), tmp_path / "out")
     index = (tmp_path / "out/index.html").read_text("utf-8")
     assert '<td class="differs unsized origin"><i role="img" title="layers: 1 differs' in index
     assert 'title="differs by an unknown amount"' in index
@@ -118,7 +120,7 @@ def test_a_pair_page_tells_the_reason_of_a_stop_once(
     tmp_path: Path, settings: Settings, write_lane: Any
 ) -> None:
     write_lane(tmp_path / "data", releases=("2.8.0", "2.9.0"))
-    write_site(pages(read_snapshot(tmp_path / "data", settings)), tmp_path / "out")
+    publish(read_snapshot(tmp_path / "data", settings), tmp_path / "out")
     page = (tmp_path / "out/pair/2.8.0...2.9.0/index.html").read_text("utf-8")
     assert page.count('<p class="notice">torch 2.9.0 failed at install: OSError: no space') == 1
     assert "the capture stopped at install" not in page
@@ -167,7 +169,7 @@ def test_tables_have_captions_scopes_and_a_region_that_the_keyboard_reaches(site
 def test_an_empty_folder_says_how_to_make_the_first_capture(
     tmp_path: Path, settings: Settings
 ) -> None:
-    number = write_site(pages(read_snapshot(tmp_path / "data", settings)), tmp_path / "out")
+    number = publish(read_snapshot(tmp_path / "data", settings), tmp_path / "out")
     html = (tmp_path / "out" / "index.html").read_text("utf-8")
     assert number == 1
     assert "No captures yet" in html
@@ -184,7 +186,7 @@ def test_quick_lanes_are_shown_only_on_request_and_as_what_they_are(
     with pytest.raises(MatrixError, match=r"nothing of cpu-pinned, only of cpu-pinned\+1a2b3c4d"):
         read_snapshot(tmp_path / "data", settings)
 
-    write_site(pages(read_snapshot(tmp_path / "data", settings, [quick])), tmp_path / "out")
+    publish(read_snapshot(tmp_path / "data", settings, [quick]), tmp_path / "out")
     index = (tmp_path / "out/index.html").read_text("utf-8")
     page = tmp_path / "out" / quick / "pair/2.7.1...2.8.0/index.html"
     assert "A quick run, not a baseline." in index

@@ -12,11 +12,14 @@ from jinja2 import UndefinedError
 from matrix_capture.errors import MatrixError
 from matrix_capture.schema import Control, Observer, StageStatus
 from matrix_capture.settings import Settings
-from matrix_site.pages import Page, pages
-from matrix_site.render import environment, write_site
+from matrix_site.page import Page
+from matrix_site.pages import pages
+from matrix_site.publish import publish
+from matrix_site.render import Frame, environment, write_site
 from matrix_site.snapshot import read_snapshot
 
 LANE = "cpu-pinned"
+FRAME = Frame(date="", url="https://example.org/")
 PAIR = ("2.7.0", "2.7.1")
 
 HOSTILE = (
@@ -91,7 +94,7 @@ def test_hostile_strings_stay_text(
         tmp_path / "data", lane=quick, releases=PAIR, records=[record_of, on_gpu], extra=rows
     )
     snapshot = read_snapshot(tmp_path / "data", settings, [quick])
-    write_site(pages(snapshot), tmp_path / "out" / "site")
+    publish(snapshot, tmp_path / "out" / "site")
 
     files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
     assert sorted(path.relative_to(tmp_path / "out/site").as_posix() for path in files) == [
@@ -122,7 +125,7 @@ def test_the_same_data_gives_the_same_bytes(
 ) -> None:
     for name in ("here", "there"):
         write_lane(tmp_path / name, releases=("2.7.1", "2.8.0", "2.9.0"))
-        write_site(pages(read_snapshot(tmp_path / name, settings)), tmp_path / f"of-{name}")
+        publish(read_snapshot(tmp_path / name, settings), tmp_path / f"of-{name}")
     assert _hashes(tmp_path / "of-here") == _hashes(tmp_path / "of-there")
 
 
@@ -132,7 +135,7 @@ def test_no_path_of_the_machine_is_published(
     write_lane(tmp_path / "data", releases=("2.7.1", "2.8.0"), failed=())
     for file in (tmp_path / "data").rglob("*2.8.0.parquet"):
         file.write_bytes(b"")
-    write_site(pages(read_snapshot(tmp_path / "data", settings)), tmp_path / "out")
+    publish(read_snapshot(tmp_path / "data", settings), tmp_path / "out")
     for page in (tmp_path / "out").rglob("*.html"):
         assert str(tmp_path) not in page.read_text("utf-8")
 
@@ -142,27 +145,31 @@ def test_an_undefined_variable_raises(data: Path, settings: Settings) -> None:
     view = {name: value for name, value in index.view.items() if name != "sentence"}
     template = environment().get_template(index.template)
     with pytest.raises(UndefinedError, match="sentence"):
-        template.render(root=index.root, **replace(index, view=view).view)
+        template.render(page=index, root=index.root, frame=FRAME, **view)
+
+
+def made(path: str, view: dict[str, Any]) -> Page:
+    return Page(path=path, template="empty.html", title="t", description="d", view=view)
 
 
 def test_an_earlier_site_is_replaced_whole(tmp_path: Path) -> None:
     def page(path: str) -> Page:
-        return Page(path=path, template="empty.html", view={"date": "", "newest": ("1", "2")})
+        return made(path, {"newest": ("1", "2")})
 
     out = tmp_path / "out"
-    assert write_site([page("index.html"), page("old/index.html")], out) == 2
-    assert write_site([page("index.html")], out) == 1
+    assert write_site(FRAME, [page("index.html"), page("old/index.html")], (), out) == 2
+    assert write_site(FRAME, [page("index.html")], (), out) == 1
     assert sorted(_hashes(out)) == ["index.html", "static/style.css"]
     assert list(tmp_path.iterdir()) == [out]
 
 
 def test_a_failure_leaves_the_earlier_site_and_no_rubbish(tmp_path: Path) -> None:
-    good = Page(path="index.html", template="empty.html", view={"date": "", "newest": ()})
+    good = made("index.html", {"newest": ()})
     out = tmp_path / "out"
-    write_site([good], out)
+    write_site(FRAME, [good], (), out)
     before = _hashes(out)
     with pytest.raises(UndefinedError):
-        write_site([good, replace(good, path="x.html", view={})], out)
+        write_site(FRAME, [good, replace(good, path="x.html", view={})], (), out)
     assert _hashes(out) == before
     assert list(tmp_path.iterdir()) == [out]
 
@@ -170,5 +177,5 @@ def test_a_failure_leaves_the_earlier_site_and_no_rubbish(tmp_path: Path) -> Non
 def test_a_folder_of_something_else_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("ten years of work")
     with pytest.raises(MatrixError, match="holds other files"):
-        write_site([], tmp_path)
+        write_site(FRAME, [], (), tmp_path)
     assert (tmp_path / "thesis.tex").exists()
