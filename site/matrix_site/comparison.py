@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -15,40 +16,46 @@ Pair = tuple[str, str]
 Dtypes = Mapping[Place, str]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Comparison:
-    """One row of a verdict file, its nulls put into words where there are words for them.
+class Comparison(msgspec.Struct, frozen=True, kw_only=True, eq=False, omit_defaults=True):
+    """One row of a verdict file: its columns, and the dtype that both captures have on record.
 
-    Rows that say the same are one object, whichever pairs they belong to, so they are told apart by
-    what they are and not by what they hold.
+    Where they do not have the same it is `float32 → float16`. Nulls are put into words where there
+    are words for them. Rows that say the same are one object, whichever pairs they belong to, so
+    they are told apart by what they are and not by what they hold. As JSON a row has no columns
+    that say nothing.
     """
 
     artifact: str
-    part: str
-    scope: str
-    kind: str
-    stage: str
-    dtype: str
-    occurrences: int
-    identical: int
+    part: str = ""
+    scope: str = ""
+    kind: str = ""
+    stage: str = ""
+    dtype: str = ""
+    occurrences: int = 0
+    identical: int = 0
     verdict: Verdict
-    reason: str
-    profile: str
-    profiles: tuple[str, ...]
-    role: str
-    max_abs: float | None
-    mean_abs: float | None
-    max_rel: float | None
-    equal_fraction: float | None
-    p50_ulp: float | None
-    p99_ulp: float | None
-    max_ulp: int | None
-    ulp_histogram: tuple[int, ...]
-    violations: tuple[int, ...]
-    rtol_needed: float | None
-    first_at: str
-    largest_at: str
-    differing_occurrences: tuple[int, ...]
+    reason: str = ""
+    profile: str = ""
+    profiles: tuple[str, ...] = ()
+    role: str = ""
+    max_abs: float | None = None
+    mean_abs: float | None = None
+    max_rel: float | None = None
+    equal_fraction: float | None = None
+    p50_ulp: float | None = None
+    p99_ulp: float | None = None
+    max_ulp: int | None = None
+    ulp_histogram: tuple[int, ...] = ()
+    violations: tuple[int, ...] = ()
+    rtol_needed: float | None = None
+    first_occurrence: int | None = None
+    first_index: tuple[int, ...] = ()
+    first_at: str = ""
+    largest_occurrence: int | None = None
+    largest_index: tuple[int, ...] = ()
+    largest_at: str = ""
+    differing_blocks: int | None = None
+    differing_occurrences: tuple[int, ...] = ()
 
     @property
     def place(self) -> Place:
@@ -187,7 +194,12 @@ def _comparison(row: dict[str, Any], place: Place, dtype: str) -> Comparison:
         ulp_histogram=tuple(row["ulp_histogram"] or ()),
         violations=tuple(row["violations"] or ()),
         rtol_needed=row["rtol_needed"],
+        first_occurrence=row["first_occurrence"],
+        first_index=tuple(row["first_index"] or ()),
         first_at=row["first_at"] or "",
+        largest_occurrence=row["largest_occurrence"],
+        largest_index=tuple(row["largest_index"] or ()),
         largest_at=row["largest_at"] or "",
+        differing_blocks=row["differing_blocks"],
         differing_occurrences=tuple(row["differing_occurrences"] or ()),
     )
