@@ -4,6 +4,7 @@ import argparse
 import re
 import sys
 from collections.abc import Sequence
+from datetime import UTC, date, datetime, time
 from pathlib import Path
 
 from matrix_capture.errors import MatrixError
@@ -16,7 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     options = _parser().parse_args(arguments)
     try:
-        snapshot = read_snapshot(options.data, read_settings(), options.lane)
+        snapshot = read_snapshot(options.data, read_settings(), options.lane, options.today)
         for problem in snapshot.problems:
             print(problem, file=sys.stderr)
         number = publish(snapshot, options.out, options.url)
@@ -46,7 +47,20 @@ def _parser() -> argparse.ArgumentParser:
         type=_address,
         help="where the site will be published, ending in / (default: that of matrix.toml)",
     )
+    parser.add_argument(
+        "--today",
+        type=_day,
+        metavar="YYYY-MM-DD",
+        help="tell how old the data are on that day (default: the day of the newest capture)",
+    )
     return parser
+
+
+def _day(text: str) -> datetime:
+    try:
+        return datetime.combine(date.fromisoformat(text), time(), UTC)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no day like 2026-11-22") from None
 
 
 def _address(text: str) -> str:

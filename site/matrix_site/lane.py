@@ -1,9 +1,10 @@
 """What a lane holds fixed, in the words of a page."""
 
 from collections.abc import Iterable
+from datetime import datetime, timedelta
 
 from matrix_site.snapshot import LaneData
-from matrix_site.text import clean, plural
+from matrix_site.text import clean, day, plural
 
 
 def facts(lane: LaneData) -> tuple[str, ...]:
@@ -24,6 +25,14 @@ def facts(lane: LaneData) -> tuple[str, ...]:
         *([f"k-means by {_either(kmeans)}"] if on_gpu and _either(kmeans) else []),
         *(f"note: {clean(note, 160)}" for note in tuple(filter(None, notes))[:2]),
     )
+
+
+def stale(lane: LaneData, today: datetime | None, days: int) -> str:
+    """How old the newest capture of a lane is, if that is more than so many days."""
+    newest = lane.newest
+    if newest is None or today is None or today - newest <= timedelta(days=days):
+        return ""
+    return f"The newest capture is {(today - newest).days:,} days old, of {day(newest)}."
 
 
 def quick(lane: LaneData) -> str:

@@ -9,6 +9,7 @@ from matrix_capture.schema import STAGES
 from matrix_compare.known import Known, match, source_url
 from matrix_compare.schema import Verdict
 from matrix_site.lane import facts, quick
+from matrix_site.page import href, release_page
 from matrix_site.snapshot import LaneData
 from matrix_site.summary import stop
 from matrix_site.text import clean, day, joined, moment, plural
@@ -61,6 +62,17 @@ class Outcome:
     cause: Cause | None
     versions: tuple[str, ...]
     rows: int = 1
+
+    @property
+    def short(self) -> str:
+        """What became of it, in two or three words."""
+        failed = next((step.stage for step in self.steps if step.state == "failed"), "")
+        return f"fails at {failed}" if failed else "runs" if self.whole else "not run to the end"
+
+    @property
+    def href(self) -> str:
+        """The page of the release, as seen from the root."""
+        return href(release_page(self.release))
 
     @property
     def whole(self) -> bool:

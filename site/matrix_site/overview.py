@@ -1,13 +1,14 @@
 """The view of one lane on the first page: bands, boundaries, and the matrix."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import groupby, pairwise
+from itertools import combinations, groupby, pairwise
 
 from matrix_capture.catalogue import BY_NAME, CATALOGUE, DEPTHS, expected
 from matrix_compare.schema import Verdict
 from matrix_site.comparison import NOTHING, Comparison, Pair
 from matrix_site.lane import facts, quick
+from matrix_site.page import artifact_page, href
 from matrix_site.snapshot import LaneData
 from matrix_site.summary import Tally, finals, start, stop, summarise, tally, unable
 
@@ -23,6 +24,11 @@ class Cell:
     label: str
     origin: bool
 
+    @property
+    def quiet(self) -> bool:
+        """Is there nothing to see?"""
+        return self.counts.worst is Verdict.IDENTICAL and not self.origin
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
@@ -37,10 +43,10 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Column:
-    """One artifact of the matrix."""
+    """One artifact of the matrix, and its page."""
 
     name: str
-    meaning: str
+    href: str
     final: bool
 
 
@@ -82,20 +88,14 @@ class Boundary:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Choice:
-    """One line of the From/To table: the pairs that start from a release; None is no pair."""
-
-    release: str
-    cells: tuple[tuple[str, Tally] | None, ...]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Overview:
     """A lane on the first page; whatever has an order has the newest first.
 
     `layered` says whether the columns show the parts of layers. `captured`, `failed` and `unable`
     add up to the releases with a digest file; `identical`, `changed` and `uncompared` to the
-    consecutive pairs.
+    consecutive pairs. `releases` are those with something to compare, oldest first; of their pairs
+    the `lacking` were not compared, the others are in `pairs`, whose pages lie below
+    `base`.
     """
 
     name: str
@@ -113,11 +113,16 @@ class Overview:
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     layered: bool
-    targets: tuple[str, ...]
-    choices: tuple[Choice, ...]
+    releases: tuple[str, ...]
+    lacking: tuple[str, ...]
+    pairs: Mapping[Pair, Tally]
+    base: str
+    stale: str
 
 
-def overview(lane: LaneData, releases: tuple[str, ...], hrefs: dict[Pair, str]) -> Overview:
+def overview(
+    lane: LaneData, releases: tuple[str, ...], hrefs: Mapping[Pair, str], base: str, stale: str
+) -> Overview:
     """Lay out a lane; `hrefs` are the pair pages as seen from the first page."""
     aligned = align(lane, releases)
     consecutive = list(pairwise(aligned))
@@ -144,8 +149,13 @@ def overview(lane: LaneData, releases: tuple[str, ...], hrefs: dict[Pair, str]) 
         columns=columns,
         rows=tuple(_rows(lane, releases, aligned, columns, hrefs)),
         layered=any(BY_NAME[c.name].depth == "sublayers" for c in columns if c.name in BY_NAME),
-        targets=_targets(lane, releases),
-        choices=_choices(lane, releases, hrefs),
+        releases=tuple(aligned),
+        lacking=tuple(
+            "...".join(pair) for pair in combinations(aligned, 2) if pair not in lane.pairs
+        ),
+        pairs={pair: summarise(rows).tally for pair, rows in lane.pairs.items()},
+        base=base,
+        stale=stale,
     )
 
 
@@ -156,12 +166,10 @@ def align(lane: LaneData, releases: tuple[str, ...]) -> list[str]:
     compared with each other.
     """
     known = {Verdict.FAILED, Verdict.NOT_RUN}
-    compared = {
-        release
-        for pair, rows in lane.pairs.items()
-        if any(row.verdict not in known for row in rows)
-        for release in pair
+    telling = {
+        rows for rows in set(lane.pairs.values()) if any(row.verdict not in known for row in rows)
     }
+    compared = {release for pair, rows in lane.pairs.items() if rows in telling for release in pair}
     return [
         release
         for release in releases
@@ -174,14 +182,18 @@ def _columns(lane: LaneData) -> tuple[Column, ...]:
     depths = {captured.record.options.get("depth") for captured in lane.captures.values()}
     depth = next((depth for depth in reversed(DEPTHS) if depth in depths), DEPTHS[0])
     shown = {artifact.name for artifact in expected(lane.settings.device, depth)}
-    shown |= {row.artifact for rows in lane.pairs.values() for row in rows}
+    shown |= (compared := {row.artifact for rows in set(lane.pairs.values()) for row in rows})
     columns = [
-        Column(name=artifact.name, meaning=artifact.meaning, final=artifact.kind == "final")
+        Column(
+            name=artifact.name,
+            href=href(artifact_page(artifact.name)),
+            final=artifact.kind == "final",
+        )
         for artifact in CATALOGUE
         if artifact.name in shown
     ]
-    if any(row.artifact not in BY_NAME for rows in lane.pairs.values() for row in rows):
-        columns.append(Column(name=OTHER, meaning="not in this catalogue", final=False))
+    if compared - set(BY_NAME):
+        columns.append(Column(name=OTHER, href="", final=False))
     return tuple(columns)
 
 
@@ -194,7 +206,7 @@ def _rows(
     releases: tuple[str, ...],
     aligned: list[str],
     columns: tuple[Column, ...],
-    hrefs: dict[Pair, str],
+    hrefs: Mapping[Pair, str],
 ) -> Iterable[Row]:
     """Each pair below the remarks on the releases between its two and on its newer one."""
     older = dict(zip(aligned[1:], aligned, strict=False))
@@ -207,7 +219,7 @@ def _rows(
             yield _row(lane, (older[release], release), columns, hrefs)
 
 
-def _row(lane: LaneData, pair: Pair, columns: tuple[Column, ...], hrefs: dict[Pair, str]) -> Row:
+def _row(lane: LaneData, pair: Pair, columns: tuple[Column, ...], hrefs: Mapping[Pair, str]) -> Row:
     rows = lane.pairs.get(pair)
     if rows is None:
         remark = "not compared; nox -s compare does it"
@@ -233,7 +245,7 @@ def _cell(name: str, comparisons: list[Comparison]) -> Cell:
 
 
 def _ladder(
-    lane: LaneData, releases: tuple[str, ...], aligned: list[str], hrefs: dict[Pair, str]
+    lane: LaneData, releases: tuple[str, ...], aligned: list[str], hrefs: Mapping[Pair, str]
 ) -> tuple[Band | Boundary, ...]:
     steps: list[Band | Boundary] = []
     run: list[str] = []
@@ -270,28 +282,4 @@ def _band(run: list[str], releases: tuple[str, ...]) -> Band:
         last=run[-1],
         count=len(run),
         skipped=tuple(release for release in within if release not in run),
-    )
-
-
-def _targets(lane: LaneData, releases: tuple[str, ...]) -> tuple[str, ...]:
-    """The columns of the From/To table."""
-    newer = {b for _, b in lane.pairs}
-    return tuple(release for release in releases if release in newer)
-
-
-def _choices(
-    lane: LaneData, releases: tuple[str, ...], hrefs: dict[Pair, str]
-) -> tuple[Choice, ...]:
-    targets = _targets(lane, releases)
-    counts = {pair: tally(rows) for pair, rows in lane.pairs.items()}
-    return tuple(
-        Choice(
-            release=release,
-            cells=tuple(
-                (hrefs[pair], counts[pair]) if pair in counts else None
-                for pair in ((release, target) for target in targets)
-            ),
-        )
-        for release in releases
-        if any(release == a for a, _ in lane.pairs)
     )

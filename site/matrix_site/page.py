@@ -15,6 +15,8 @@ INDEX = "index.html"
 KNOWN = "known/index.html"
 METHOD = "method/index.html"
 CHANGES = "changes/index.html"
+ARTIFACTS = "artifact/index.html"
+INDEXES = "indexes/index.html"
 FEED = "feed.xml"
 
 
@@ -47,9 +49,19 @@ class Asset:
     content: bytes
 
 
+def lane_folder(settings: Settings, lane: str) -> str:
+    """The folder of a lane's pairs: its name, but for the first lane of the settings the root."""
+    return "" if lane == next(iter(settings.lanes)) else f"{lane}/"
+
+
 def pair_page(settings: Settings, lane: str, pair: Pair) -> str:
     """The path of a pair's page."""
-    return f"{_below(settings, lane)}pair/{pair[0]}...{pair[1]}/index.html"
+    return f"{lane_folder(settings, lane)}pair/{pair[0]}...{pair[1]}/index.html"
+
+
+def outcomes_page(lane: str) -> str:
+    """The path of the page of a lane that pins nothing."""
+    return f"{lane}/index.html"
 
 
 def release_page(release: str) -> str:
@@ -70,8 +82,3 @@ def environment_page(digest: str) -> str:
 def href(path: str) -> str:
     """A path as a URL relative to the root; pages are named in full, which needs no server."""
     return quote(path)
-
-
-def _below(settings: Settings, lane: str) -> str:
-    """The folder of a lane: its name, but for the first lane of the settings the root itself."""
-    return "" if lane == next(iter(settings.lanes)) else f"{lane}/"

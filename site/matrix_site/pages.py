@@ -7,13 +7,23 @@ from matrix_compare.known import read_known
 from matrix_site.advice import advice_view
 from matrix_site.comparison import Pair
 from matrix_site.crossing import indexes
-from matrix_site.outcomes import outcomes
+from matrix_site.lane import stale
+from matrix_site.outcomes import Outcomes, outcomes
 from matrix_site.overview import Overview, align, overview
-from matrix_site.page import INDEX, Page, href, pair_page
+from matrix_site.page import (
+    INDEX,
+    INDEXES,
+    Page,
+    href,
+    lane_folder,
+    outcomes_page,
+    pair_page,
+    release_page,
+)
 from matrix_site.pair import pair_view
 from matrix_site.snapshot import LaneData, Snapshot
 from matrix_site.summary import SEVERITY
-from matrix_site.text import day, moment, plural
+from matrix_site.text import day, plural
 
 
 def pages(snapshot: Snapshot) -> Iterable[Page]:
@@ -24,20 +34,17 @@ def pages(snapshot: Snapshot) -> Iterable[Page]:
         return
     compared = [lane for lane in shown if lane.settings.constraints]
     hrefs = {lane.name: _hrefs(snapshot, lane) for lane in compared}
-    yield _index(snapshot, shown, compared, hrefs)
+    known = read_known()
+    ran = [
+        outcomes(lane, snapshot.settings.releases, known)
+        for lane in shown
+        if not lane.settings.constraints
+    ]
+    yield _index(snapshot, compared, ran, hrefs)
+    yield from _indexes(snapshot, compared)
+    yield from map(_outcomes, ran)
     for lane in compared:
         yield from _pairs(snapshot, lane, hrefs[lane.name])
-
-
-def date(snapshot: Snapshot) -> str:
-    """The day of the newest capture; the clock of the machine that renders is never asked."""
-    times = [
-        time
-        for lane in snapshot.lanes
-        for captured in lane.captures.values()
-        if (time := moment(captured.record.started))
-    ]
-    return day(max(times)) if times else ""
 
 
 def _empty(snapshot: Snapshot) -> Page:
@@ -52,14 +59,21 @@ def _empty(snapshot: Snapshot) -> Page:
 
 def _index(
     snapshot: Snapshot,
-    shown: list[LaneData],
     compared: list[LaneData],
+    ran: list[Outcomes],
     hrefs: dict[str, dict[Pair, str]],
 ) -> Page:
     releases = snapshot.settings.releases
-    known = read_known()
-    ran = [outcomes(lane, releases, known) for lane in shown if not lane.settings.constraints]
-    views = [overview(lane, releases, hrefs[lane.name]) for lane in compared]
+    views = [
+        overview(
+            lane,
+            releases,
+            hrefs[lane.name],
+            base=href(lane_folder(snapshot.settings, lane.name)),
+            stale=stale(lane, snapshot.today, snapshot.settings.site.stale_after_days),
+        )
+        for lane in compared
+    ]
     sentence = _sentence(snapshot, views) if views else ran[0].sentence
     return Page(
         path=INDEX,
@@ -70,10 +84,33 @@ def _index(
             "sentence": sentence,
             "lanes": list(zip(compared, views, strict=True)),
             "indexes": [indexes(lane, releases) for lane in compared],
-            "outcomes": ran,
+            "outcomes": [(found, href(outcomes_page(found.name))) for found in ran],
+            "releases": [(name, href(release_page(name))) for name in reversed(releases)],
             "absent": [lane.name for lane in snapshot.lanes if lane.empty],
             "legend": SEVERITY,
         },
+    )
+
+
+def _indexes(snapshot: Snapshot, compared: list[LaneData]) -> Iterable[Page]:
+    found = [(lane, indexes(lane, snapshot.settings.releases)) for lane in compared]
+    if found:
+        yield Page(
+            path=INDEXES,
+            template="indexes.html",
+            title="Which index may be searched with which release",
+            description="Indexes built with one torch release, searched with every other.",
+            view={"lanes": found},
+        )
+
+
+def _outcomes(found: Outcomes) -> Page:
+    return Page(
+        path=outcomes_page(found.name),
+        template="outcomes.html",
+        title=found.title,
+        description=found.sentence,
+        view={"view": found},
     )
 
 
@@ -118,7 +155,7 @@ def _neighbours(
 
 def _sentence(snapshot: Snapshot, views: list[Overview]) -> str:
     """The date and the counts, which add up to all consecutive pairs."""
-    when = date(snapshot)
+    when = day(snapshot.newest) if snapshot.newest else ""
     captured = sum(view.captured for view in views)
     failed = sum(view.failed for view in views)
     identical = sum(view.identical for view in views)

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
-from matrix_site.pages import date, pages
+from matrix_site.page import ARTIFACTS, CHANGES, INDEX, INDEXES, KNOWN, METHOD
+from matrix_site.pages import pages
 from matrix_site.render import Frame, write_site
 from matrix_site.snapshot import Snapshot
+from matrix_site.text import day
 
 
 def publish(snapshot: Snapshot, out: Path, url: str | None = None) -> int:
@@ -15,5 +17,25 @@ def publish(snapshot: Snapshot, out: Path, url: str | None = None) -> int:
     Raises:
         MatrixError: `out` holds something that is no site.
     """
-    frame = Frame(date=date(snapshot), url=url or snapshot.settings.site.url)
-    return write_site(frame, list(pages(snapshot)), (), out)
+    found = list(pages(snapshot))
+    there = {page.path for page in found}
+    settings = snapshot.settings.site
+    newest = snapshot.newest
+    frame = Frame(
+        date=day(newest) if newest else "",
+        day=f"{newest:%Y-%m-%d}" if newest else "",
+        stale_after_days=settings.stale_after_days,
+        url=url or settings.url,
+        places=tuple(place for place in _PLACES if place[0] in there),
+    )
+    return write_site(frame, found, (), out)
+
+
+_PLACES = (
+    (INDEX, "Matrix"),
+    (INDEXES, "Indexes"),
+    (ARTIFACTS, "Artifacts"),
+    (KNOWN, "Known incompatibilities"),
+    (CHANGES, "Changes"),
+    (METHOD, "Method"),
+)

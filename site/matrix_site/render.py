@@ -49,10 +49,17 @@ class _Once:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Frame:
-    """What every page says of the whole: the day of the data, and where the site is published."""
+    """What every page says of the whole.
+
+    `date` is the day of the data in words and `day` in ISO 8601, `url` is where the site is
+    published, `places` are the pages that every other leads to, each a path and a name.
+    """
 
     date: str
+    day: str
+    stale_after_days: int
     url: str
+    places: tuple[tuple[str, str], ...]
 
 
 def write_site(frame: Frame, pages: Iterable[Page], assets: Iterable[Asset], out: Path) -> int:

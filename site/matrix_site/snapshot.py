@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 from matrix_capture.errors import MatrixError
@@ -14,6 +15,7 @@ from matrix_compare.explanation import Explanation, explanation_path, read_expla
 from matrix_compare.layout import data_offsets
 from matrix_compare.schema import verdict_path
 from matrix_site.comparison import Comparisons, Dtypes, Pair, read_comparisons
+from matrix_site.text import moment
 
 _LANE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(\+[0-9a-f]{8})?")
 _LARGEST = 2**20  # bytes of an explanation; real ones have some ten thousand
@@ -58,6 +60,12 @@ class LaneData:
         return "+" in self.name
 
     @property
+    def newest(self) -> datetime | None:
+        """When the newest capture was made, in UTC."""
+        times = (moment(captured.record.started) for captured in self.captures.values())
+        return max(filter(None, times), default=None)
+
+    @property
     def empty(self) -> bool:
         """Is there nothing at all?"""
         return not (self.captures or self.broken or self.pairs or self.verdicts_broken)
@@ -65,15 +73,29 @@ class LaneData:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Snapshot:
-    """All lanes to show, in the order they are shown, and one line for every unreadable file."""
+    """All lanes to show, in the order they are shown, and one line for every unreadable file.
+
+    `today` is when it is looked at, which tells how old it is.
+    """
 
     settings: Settings
     lanes: tuple[LaneData, ...]
     problems: tuple[str, ...]
+    today: datetime | None
+
+    @property
+    def newest(self) -> datetime | None:
+        """When the newest capture was made, in UTC."""
+        return max(filter(None, (lane.newest for lane in self.lanes)), default=None)
 
 
-def read_snapshot(data: Path, settings: Settings, lanes: Sequence[str] = ()) -> Snapshot:
+def read_snapshot(
+    data: Path, settings: Settings, lanes: Sequence[str] = (), today: datetime | None = None
+) -> Snapshot:
     """Read the lanes asked for, else every lane of the settings; quick lanes must be asked for.
+
+    Without `today` the data are as old as their newest capture is younger than others: the clock of
+    the machine is never asked, so that the same data give the same site.
 
     Raises:
         MatrixError: a lane that was asked for does not exist, or only others have captures.
@@ -88,7 +110,8 @@ def read_snapshot(data: Path, settings: Settings, lanes: Sequence[str] = ()) -> 
             f"{data} holds nothing of {', '.join(names)}, only of {', '.join(recorded)}; "
             "ask for one of those with --lane"
         )
-    return Snapshot(settings=settings, lanes=read, problems=tuple(problems))
+    found = Snapshot(settings=settings, lanes=read, problems=tuple(problems), today=today)
+    return found if today else replace(found, today=found.newest)
 
 
 def _read_lane(data: Path, settings: Settings, name: str, problems: list[str]) -> LaneData:

@@ -17,7 +17,7 @@ from matrix_site.summary import SEVERITY
 
 def _view(data: Path, settings: Settings) -> Overview:
     (lane,) = read_snapshot(data, settings).lanes
-    return overview(lane, settings.releases, dict.fromkeys(lane.pairs, "x.html"))
+    return overview(lane, settings.releases, dict.fromkeys(lane.pairs, "x.html"), base="", stale="")
 
 
 def test_bands_end_where_a_consecutive_pair_is_not_identical(
@@ -212,13 +212,16 @@ def test_verdicts_stay_in_the_matrix_when_a_capture_cannot_be_read(
     ]
 
 
-def test_the_choice_offers_every_compared_pair(data: Path, settings: Settings) -> None:
-    (lane,) = read_snapshot(data, settings).lanes
-    view = _view(data, settings)
-    offered = {
-        (choice.release, target)
-        for choice in view.choices
-        for target, cell in zip(view.targets, choice.cells, strict=True)
-        if cell
-    }
-    assert offered == set(lane.pairs)
+def test_every_pair_of_the_releases_was_compared_or_is_said_to_lack(
+    tmp_path: Path, settings: Settings, write_lane: Any
+) -> None:
+    write_lane(
+        tmp_path,
+        releases=("2.7.0", "2.7.1", "2.8.0"),
+        failed=(),
+        drop=lambda row: (row["a"], row["b"]) == ("2.7.0", "2.8.0"),
+    )
+    view = _view(tmp_path, settings)
+    assert view.releases == ("2.7.0", "2.7.1", "2.8.0")
+    assert view.lacking == ("2.7.0...2.8.0",)
+    assert list(view.pairs) == [("2.7.0", "2.7.1"), ("2.7.1", "2.8.0")]
