@@ -168,6 +168,7 @@ def pair_view(lane: LaneData, pair: Pair, profiles: tuple[str, ...]) -> PairView
 def _tables(comparisons: Comparisons, profiles: tuple[str, ...]) -> tuple[Table, ...]:
     """A table for each kind; pairs that compare alike share them."""
     tables = []
+    anchored: set[str] = set()
     for kind, (title, caption) in _KINDS.items():
         # An unknown kind goes to the last table, so that the tables add up to all comparisons.
         found = [row for row in comparisons if (row.kind if row.kind in _KINDS else "") == kind]
@@ -176,14 +177,15 @@ def _tables(comparisons: Comparisons, profiles: tuple[str, ...]) -> tuple[Table,
                 title=title,
                 caption=caption,
                 counts=tally(found),
-                lines=tuple(_lines(found, profiles)),
+                lines=tuple(_lines(found, profiles, anchored)),
             )
             tables.append(table)
     return tuple(tables)
 
 
-def _lines(rows: Sequence[Comparison], profiles: tuple[str, ...]) -> Iterable[Line]:
-    anchored: set[str] = set()
+def _lines(
+    rows: Sequence[Comparison], profiles: tuple[str, ...], anchored: set[str]
+) -> Iterable[Line]:
     for alike in _folded(rows):
         name = alike[0].artifact
         yield _line(tuple(alike), profiles, first=name in BY_NAME and name not in anchored)
