@@ -412,7 +412,33 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the fast tests: no torch, no network."""
     session.install("-e", ".[compare,hub,site]", "--group", "tests")
-    session.run("pytest", "--ignore", "tests/e2e", "--ignore", "tests/torch", *session.posargs)
+    others = [f"--ignore=tests/{folder}" for folder in ("browser", "e2e", "torch")]
+    session.run("pytest", *others, *session.posargs)
+
+
+@nox.session(default=False)
+def browser(session: nox.Session) -> None:
+    """Open every kind of page in a real browser, and have checkers look at it."""
+    _install(session, "-e", ".[compare,site]", "--group", "tests", "--group", "browser")
+    # The browser is that of the machine: Playwright's own is never downloaded.
+    checkers = Path(session.virtualenv.location).absolute() / "npm"
+    if shutil.which("npm"):
+        _install_checkers(session, checkers)
+    session.run("pytest", "tests/browser", "--checkers", str(checkers), *session.posargs)
+
+
+def _install_checkers(session: nox.Session, folder: Path) -> None:
+    """Have npm install what the pages are checked with; without it the tests skip and say so."""
+    folder.mkdir(exist_ok=True)
+    shutil.copy("tests/browser/package.json", folder)
+    # No lock file, which would name hosts, and no scripts, which would download more.
+    command = ["npm", "install", "--no-package-lock", "--ignore-scripts", "--prefix", str(folder)]
+    log = CACHE / "logs" / "install-browser-npm.log"
+    with log.open("w", encoding="utf-8") as output:
+        try:
+            session.run(*command, external=True, log=False, stdout=output, stderr=subprocess.STDOUT)
+        except CommandFailed:
+            session.warn(f"npm cannot install the checkers; {log} has the details")
 
 
 @nox.session(python="3.11", default=False)

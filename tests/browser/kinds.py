@@ -1,0 +1,42 @@
+"""Which kinds of pages a site has, found by looking at it."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath
+
+from matrix_capture.settings import read_settings
+from tests.site.conftest import ROOT
+
+REQUIRED = frozenset({"empty", "index", "pair"})
+"""What must be among them: a kind that is gone is not one that passes."""
+
+_LANES = frozenset(read_settings(ROOT / "matrix.toml").lanes)
+
+
+def kinds(folder: Path) -> Mapping[str, tuple[str, ...]]:
+    """Kind to its pages below a folder of sites, as paths relative to it, the largest first."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(folder.rglob("*.html"), key=lambda path: (-path.stat().st_size, path)):
+        place = path.relative_to(folder)
+        found.setdefault(_kind(PurePosixPath(*place.parts[1:]), place.parts[0]), []).append(
+            place.as_posix()
+        )
+    return {kind: tuple(found[kind]) for kind in sorted(found)}
+
+
+def samples(found: Mapping[str, Iterable[str]]) -> list[str]:
+    """The page of each kind that says most and the one that says least."""
+    return [
+        page
+        for pages in map(list, found.values())
+        for page in dict.fromkeys(pages[::-1][:1] + pages[:1])
+    ]
+
+
+def _kind(path: PurePosixPath, site: str) -> str:
+    """The folder that a page lies in, which its kind has the name of, whatever the lane."""
+    if site == "empty":
+        return site
+    folders = [name for name in path.parts[:-1] if name.partition("+")[0] not in _LANES]
+    if folders:
+        return folders[0]
+    return path.stem if len(path.parts) == 1 else "lane"

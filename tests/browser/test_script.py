@@ -1,0 +1,64 @@
+"""Without JavaScript a page says the same."""
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.browser.conftest import Shown, Visit
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+# Text that is seen, line by line, but for that of controls, which a script may add.
+_TEXT = """() => {
+  for (const folded of document.querySelectorAll("details")) folded.open = true;
+  const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), found = [];
+  while (walk.nextNode()) {
+    const within = walk.currentNode.parentElement;
+    if (within.closest("script, noscript, form, button, select, label, output, [role=status]"))
+      continue;
+    const text = walk.currentNode.data.trim();
+    if (text && within.checkVisibility()) found.push(text);
+  }
+  return found;
+}"""
+
+
+def seen(page: "Page") -> list[str]:
+    """The texts of a page in their order, folded ones too."""
+    found: list[str] = page.evaluate(_TEXT)
+    return found
+
+
+def _differences(visit: Visit, address: str) -> list[str]:
+    with visit(address) as page:
+        whole = seen(page)
+    with visit(address, java_script_enabled=False) as page:
+        plain = seen(page)
+    assert plain
+    return [text for text in {*whole, *plain} if whole.count(text) != plain.count(text)]
+
+
+def test_every_page_says_the_same_without_javascript(shown: Shown, visit: Visit) -> None:
+    found = [
+        f"{path}: {text}"
+        for pages in shown.kinds.values()
+        for path in (pages[0], pages[-1])
+        for text in _differences(visit, shown.address(path))
+    ]
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("document.body.append(' and more')", ["and more"]),
+        ("document.querySelector('p').hidden = true", ["a fact"]),
+        ("document.body.append(document.createElement('button'))", []),
+    ],
+)
+def test_what_only_a_script_shows_or_hides_is_found(
+    script: str, said: list[str], planted: Any, visit: Visit
+) -> None:
+    body = f"<p>a fact</p><b>another</b><script>{script}</script>"
+    assert _differences(visit, planted(body)) == said
