@@ -1,0 +1,135 @@
+"""The check file: the contract between whoever captures a pull request and whoever tells of it.
+
+One JSON file per pull request and commit: what changes when colbert-ai becomes the commit, under
+each torch release that both were captured with. It is no part of the matrix, and what it says comes
+from code that nobody has reviewed.
+"""
+
+import re
+from pathlib import Path
+
+import msgspec
+
+from matrix_capture.errors import MatrixError
+from matrix_capture.schema import replacing
+from matrix_compare.policy import Level
+from matrix_compare.schema import Verdict
+
+SCHEMA_VERSION = 1
+
+LARGEST = 2**22
+"""Bytes of the largest file that is read; one of three releases takes some hundred thousand."""
+
+_NUMBER = re.compile(r"[1-9][0-9]{0,8}")
+_SHA = re.compile(r"[0-9a-f]{40}")
+
+
+class CheckLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One artifact that is not identical, as in the verdict file."""
+
+    artifact: str
+    part: str = ""
+    scope: str = ""
+    kind: str = ""
+    verdict: Verdict
+    level: Level
+    role: str = ""
+    reason: str = ""
+    max_abs: float | None = None
+    equal_fraction: float | None = None
+    largest_at: str = ""
+
+
+class Side(msgspec.Struct, frozen=True, kw_only=True):
+    """One side: its colbert-ai, where its run stopped, its seconds, the size of its index."""
+
+    colbert: str
+    stopped: str
+    seconds: dict[str, float]
+    index_bytes: int
+
+
+class Checked(msgspec.Struct, frozen=True, kw_only=True):
+    """What the commit changes under one torch release.
+
+    `counts` add up to all that was compared, `starts` are the artifacts in which a difference
+    starts, `lines` what is not identical, `doubts` the controls that a capture did not pass.
+    """
+
+    torch: str
+    level: Level
+    sentence: str
+    counts: dict[Verdict, int]
+    starts: tuple[str, ...]
+    lines: tuple[CheckLine, ...]
+    doubts: tuple[str, ...]
+    base: Side
+    head: Side
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """A pull request's commit held against its base; `level` is that of the worst release.
+
+    `started` is when the first of its captures began, in ISO 8601.
+    """
+
+    schema_version: int
+    lane: str
+    number: int
+    sha: str
+    started: str
+    level: Level
+    releases: tuple[Checked, ...]
+
+
+def check_path(data: Path, number: int, sha: str) -> Path:
+    """Where a check lives below the data folder.
+
+    Raises:
+        MatrixError: the number or the commit cannot be one; both become names of folders.
+    """
+    if not _NUMBER.fullmatch(str(number)) or not _SHA.fullmatch(sha):
+        raise MatrixError(
+            f"no pull request {number} at {sha!r}; a commit has 40 hexadecimal digits"
+        )
+    return data / "pr" / str(number) / f"{sha}.json"
+
+
+def list_checks(data: Path) -> list[Path]:
+    """Every check file, by number and commit; what is named otherwise is none."""
+    found = [
+        (int(path.parent.name), path.stem, path)
+        for path in (data / "pr").glob("*/*.json")
+        if _NUMBER.fullmatch(path.parent.name) and _SHA.fullmatch(path.stem)
+    ]
+    return [path for *_, path in sorted(found)]
+
+
+def write_check(data: Path, check: Check) -> Path:
+    """Write a check, replacing one of the same commit; returns the path."""
+    path = check_path(data, check.number, check.sha)
+    with replacing(path) as file:
+        file.write(msgspec.json.format(msgspec.json.encode(check), indent=1) + b"\n")
+    return path
+
+
+def read_check(path: Path) -> Check:
+    """Read a check.
+
+    Raises:
+        MatrixError: it is damaged, too large, of another version, or in the place of another.
+    """
+    try:
+        if not path.is_file() or path.stat().st_size > LARGEST:
+            raise MatrixError(f"{path}: no check, or one of more than {LARGEST:,} bytes")
+        found = msgspec.json.decode(path.read_bytes(), type=Check)
+    except (msgspec.DecodeError, OSError, UnicodeDecodeError, RecursionError) as error:
+        raise MatrixError(f"{path}: not a readable check ({error}); delete it") from None
+    if found.schema_version != SCHEMA_VERSION:
+        raise MatrixError(
+            f"{path}: schema version {found.schema_version}, but this release reads "
+            f"{SCHEMA_VERSION}; check the commit again"
+        )
+    if (str(found.number), found.sha) != (path.parent.name, path.stem):
+        raise MatrixError(f"{path}: is about pull request {found.number} at {found.sha!r}; move it")
+    return found

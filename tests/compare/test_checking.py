@@ -1,0 +1,177 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from msgspec.structs import replace
+
+from matrix_capture.errors import MatrixError
+from matrix_compare.check import Check, check_path, list_checks, read_check, write_check
+from matrix_compare.checking import main
+from matrix_compare.policy import Level
+from matrix_compare.schema import Verdict
+from tests.compare.conftest import ROOT, Maker, Put, pipeline_puts, status_of
+
+SHA = "0123456789abcdef" * 2 + "01234567"
+EMBS = np.linspace(-1, 1, 12).astype(np.float16).reshape(3, 4)
+BASE, HEAD = "cpu-pinned+00000001", "cpu-pinned+00000002"
+FILES = [
+    Put(artifact="index_codes", scope="disk", value=np.arange(6, dtype=np.int32)),
+    Put(artifact="index_residuals", scope="disk", value=np.arange(8, dtype=np.uint8)),
+]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.chdir(ROOT)
+
+    def run(base: str = BASE, head: str = HEAD, sha: str = SHA) -> int:
+        words = ["--data", str(tmp_path), "--base", base, "--head", head]
+        return main([*words, "--number", "402", "--sha", sha])
+
+    return run
+
+
+def side(
+    make: Maker,
+    lane: str,
+    torch: str = "2.8.0",
+    embs: Any = EMBS,
+    files: Any = FILES,
+    **record: Any,
+) -> None:
+    factors = {"python": "3.11", "colbert-ai": lane[-1]}
+    puts = [*pipeline_puts(embs), *files]
+    make(torch, puts, **{"lane": lane, "factors": factors, **record})
+
+
+def found(data: Path) -> Check:
+    (path,) = list_checks(data)
+    return read_check(path)
+
+
+def test_a_head_that_changes_nothing_passes(
+    run: Any, make: Maker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    side(make, BASE)
+    side(make, HEAD)
+    assert run() == 0
+    check = found(tmp_path)
+    assert (check.level, check.lane, check.number, check.sha) == (
+        Level.PASS,
+        "cpu-pinned",
+        402,
+        SHA,
+    )
+    (one,) = check.releases
+    assert one.counts[Verdict.IDENTICAL] == sum(one.counts.values()) == 10
+    assert (one.lines, one.starts) == ((), ())
+    assert (one.base.colbert, one.head.colbert) == ("1", "2")
+    assert one.base.index_bytes == 6 * 4 + 8
+    assert capsys.readouterr().out.startswith("torch 2.8.0: pass: base...head: 10 identical\n")
+
+
+def test_what_a_head_changes_is_told_under_each_release(
+    run: Any, make: Maker, tmp_path: Path
+) -> None:
+    for torch in ("2.7.1", "2.8.0"):
+        side(make, BASE, torch)
+    side(make, HEAD, "2.7.1")
+    other = [*FILES[:1], Put(artifact="index_residuals", scope="disk", value=np.zeros(8, np.uint8))]
+    side(make, HEAD, "2.8.0", embs=EMBS * np.float16(2), files=other)
+    assert run() == 0
+    check = found(tmp_path)
+    assert [(one.torch, one.level) for one in check.releases] == [
+        ("2.7.1", Level.PASS),
+        ("2.8.0", Level.FAILURE),
+    ]
+    assert check.level is Level.FAILURE
+    assert [line.artifact for line in check.releases[1].lines] == ["embs", "index_residuals"]
+    assert "embs" in check.releases[1].starts
+
+
+def test_a_head_that_stops_fails(run: Any, make: Maker, tmp_path: Path) -> None:
+    side(make, BASE)
+    make("2.8.0", lane=HEAD, factors={"python": "3.11"}, status=status_of("import"))
+    assert run() == 0
+    (one,) = found(tmp_path).releases
+    assert one.level is Level.FAILURE
+    assert one.head.stopped == "failed at import: ImportError: no module\\nsecond line"
+    assert {line.verdict for line in one.lines} == {Verdict.FAILED}
+
+
+def test_another_factor_than_colbert_is_no_check(run: Any, make: Maker, tmp_path: Path) -> None:
+    side(make, BASE)
+    side(make, HEAD, factors={"python": "3.12", "colbert-ai": "2"})
+    assert run() == 0
+    (one,) = found(tmp_path).releases
+    assert {verdict for verdict, count in one.counts.items() if count} == {Verdict.NOT_COMPARABLE}
+    assert one.level is Level.FAILURE
+
+
+def test_captures_without_a_common_release_are_refused(
+    run: Any, make: Maker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    side(make, BASE, "2.7.1")
+    side(make, HEAD, "2.8.0")
+    assert run() == 2
+    assert "no torch release in common" in capsys.readouterr().err
+    assert not list_checks(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "sha", ["", "0123", SHA + "0", SHA[:-1] + "G", "../" + SHA[3:], SHA + "\n"]
+)
+def test_what_is_no_commit_becomes_no_folder(
+    sha: str, run: Any, make: Maker, tmp_path: Path
+) -> None:
+    side(make, BASE)
+    side(make, HEAD)
+    assert run(sha=sha) == 2
+    assert not (tmp_path / "pr").exists()
+
+
+def test_a_check_in_the_place_of_another_is_not_believed(
+    run: Any, make: Maker, tmp_path: Path
+) -> None:
+    side(make, BASE)
+    side(make, HEAD)
+    run()
+    path = check_path(tmp_path, 402, SHA)
+    moved = check_path(tmp_path, 403, SHA)
+    moved.parent.mkdir()
+    path.rename(moved)
+    with pytest.raises(MatrixError, match="about pull request 402"):
+        read_check(moved)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"\xff", b"[" * 100_000, b'{"schema_version": 1}', b"x" * 2**23]
+)
+def test_a_damaged_check_is_one_line(content: bytes, tmp_path: Path) -> None:
+    path = check_path(tmp_path, 1, SHA)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    with pytest.raises(MatrixError) as refused:
+        read_check(path)
+    assert "\n" not in str(refused.value)
+    assert str(path) in str(refused.value)
+
+
+def test_a_check_of_another_version_is_refused(run: Any, make: Maker, tmp_path: Path) -> None:
+    side(make, BASE)
+    side(make, HEAD)
+    run()
+    path = write_check(tmp_path, replace(found(tmp_path), schema_version=2))
+    assert json.loads(path.read_bytes())["schema_version"] == 2
+    with pytest.raises(MatrixError, match="schema version 2"):
+        read_check(path)
+
+
+def test_other_files_beside_checks_are_left_alone(tmp_path: Path) -> None:
+    for name in ("x/y.json", f"0/{SHA}.json", f"1/{SHA}.txt", "1/latest.json", f"1e3/{SHA}.json"):
+        path = tmp_path / "pr" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}")
+    assert list_checks(tmp_path) == []
