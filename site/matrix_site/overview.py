@@ -177,6 +177,18 @@ def align(lane: LaneData, releases: tuple[str, ...]) -> list[str]:
     ]
 
 
+def bands(lane: LaneData, releases: tuple[str, ...]) -> tuple[Band, ...]:
+    """The bands of a lane, the newest first."""
+    steps = _ladder(lane, releases, align(lane, releases), {})
+    return tuple(step for step in steps if isinstance(step, Band))
+
+
+def advised(lane: LaneData, way: Pair) -> str:
+    """What going from one release to another comes to, in a line; empty where nobody asked."""
+    advice = lane.advices.get(way)
+    return advice.headline.partition(": ")[2] if advice else ""
+
+
 def _columns(lane: LaneData) -> tuple[Column, ...]:
     """What a whole run on this device at this depth shows, and whatever else was compared."""
     depths = {captured.record.options.get("depth") for captured in lane.captures.values()}
@@ -261,18 +273,12 @@ def _ladder(
                     start=start(summary),
                     finals=finals(summary) if summary.tally.total else "",
                     explained=pair in lane.explanations,
-                    advice=_advised(lane, pair),
+                    advice=advised(lane, pair),
                 )
                 steps += [_band(run, releases), boundary]
                 run = []
         run.append(release)
     return tuple(reversed([*steps, _band(run, releases)])) if run else ()
-
-
-def _advised(lane: LaneData, pair: Pair) -> str:
-    """What going from the older release to the newer comes to, in a line."""
-    advice = lane.advices.get(pair)
-    return advice.headline.partition(": ")[2] if advice else ""
 
 
 def _band(run: list[str], releases: tuple[str, ...]) -> Band:
