@@ -79,6 +79,11 @@ def environment_page(digest: str) -> str:
     return f"env/{digest}/index.html"
 
 
+def pull_page(number: int, sha: str) -> str:
+    """The path of a pull request's page; `sha` has 40 hexadecimal digits, as reading it checks."""
+    return f"pr/{number}/{sha}/index.html"
+
+
 def href(path: str) -> str:
     """A path as a URL relative to the root; pages are named in full, which needs no server."""
     return quote(path)

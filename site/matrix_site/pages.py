@@ -21,6 +21,7 @@ from matrix_site.page import (
     release_page,
 )
 from matrix_site.pair import pair_view
+from matrix_site.pull import pull_pages
 from matrix_site.snapshot import LaneData, Snapshot
 from matrix_site.summary import SEVERITY
 from matrix_site.text import day, plural
@@ -31,6 +32,7 @@ def pages(snapshot: Snapshot) -> Iterable[Page]:
     shown = [lane for lane in snapshot.lanes if not lane.empty]
     if not shown:
         yield _empty(snapshot)
+        yield from pull_pages(snapshot)
         return
     compared = [lane for lane in shown if lane.settings.constraints]
     hrefs = {lane.name: _hrefs(snapshot, lane) for lane in compared}
@@ -45,6 +47,7 @@ def pages(snapshot: Snapshot) -> Iterable[Page]:
     yield from map(_outcomes, ran)
     for lane in compared:
         yield from _pairs(snapshot, lane, hrefs[lane.name])
+    yield from pull_pages(snapshot)
 
 
 def _empty(snapshot: Snapshot) -> Page:

@@ -11,6 +11,7 @@ from matrix_capture.schema import Record, digest_path, read_capture
 from matrix_capture.settings import Lane, Settings
 from matrix_compare.advice import SCHEMA_VERSION, Advice, Advices, advice_path, read_advices
 from matrix_compare.change import Crossing
+from matrix_compare.check import Check, list_checks, read_check
 from matrix_compare.explanation import Explanation, explanation_path, read_explanation
 from matrix_compare.layout import data_offsets
 from matrix_compare.schema import verdict_path
@@ -19,6 +20,7 @@ from matrix_site.text import moment
 
 _LANE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(\+[0-9a-f]{8})?")
 _LARGEST = 2**20  # bytes of an explanation; real ones have some ten thousand
+_MOST_CHECKS = 200  # of pull requests, the highest numbers
 _MOST_ADVICE = 2**25  # bytes of the advice of a lane, of which each pair takes some ten thousand
 
 
@@ -40,8 +42,8 @@ class Captured:
 class LaneData:
     """One lane: captures by release, comparisons and explanations by pair, unreadable files.
 
-    `broken` are the releases with an unreadable digest file; `verdicts_broken` is about the verdict
-    file.
+    `broken` are the releases with an unreadable digest file; `verdicts` is where the verdict file
+    was read from, None if there is none or it cannot be read, which `verdicts_broken` tells apart.
     """
 
     name: str
@@ -49,6 +51,7 @@ class LaneData:
     captures: Mapping[str, Captured]
     broken: tuple[str, ...]
     pairs: Mapping[Pair, Comparisons]
+    verdicts: Path | None
     verdicts_broken: bool
     explanations: Mapping[Pair, Explanation]
     advices: Mapping[Pair, Advice]
@@ -75,11 +78,13 @@ class LaneData:
 class Snapshot:
     """All lanes to show, in the order they are shown, and one line for every unreadable file.
 
-    `today` is when it is looked at, which tells how old it is.
+    `checks` are of pull requests and no part of any lane; `today` is when it is looked at, which
+    tells how old it is.
     """
 
     settings: Settings
     lanes: tuple[LaneData, ...]
+    checks: tuple[Check, ...]
     problems: tuple[str, ...]
     today: datetime | None
 
@@ -110,8 +115,22 @@ def read_snapshot(
             f"{data} holds nothing of {', '.join(names)}, only of {', '.join(recorded)}; "
             "ask for one of those with --lane"
         )
-    found = Snapshot(settings=settings, lanes=read, problems=tuple(problems), today=today)
+    found = Snapshot(
+        settings=settings,
+        lanes=read,
+        checks=tuple(_read_checks(data, problems)),
+        problems=tuple(problems),
+        today=today,
+    )
     return found if today else replace(found, today=found.newest)
+
+
+def _read_checks(data: Path, problems: list[str]) -> Iterable[Check]:
+    for path in list_checks(data)[-_MOST_CHECKS:]:
+        try:
+            yield read_check(path)
+        except MatrixError as error:
+            problems.append(str(error))
 
 
 def _read_lane(data: Path, settings: Settings, name: str, problems: list[str]) -> LaneData:
@@ -131,8 +150,9 @@ def _read_lane(data: Path, settings: Settings, name: str, problems: list[str]) -
             broken.append(release)
             problems.append(str(error))
     pairs: dict[Pair, Comparisons] = {}
+    verdicts = verdict_path(data, name)
     verdicts_broken = False
-    if verdict_path(data, name).exists():
+    if verdicts.exists():
         dtypes = {release: captured.dtypes for release, captured in captures.items()}
         try:
             pairs = read_comparisons(data, name, settings.releases, dtypes)
@@ -146,6 +166,7 @@ def _read_lane(data: Path, settings: Settings, name: str, problems: list[str]) -
         captures=captures,
         broken=tuple(broken),
         pairs=pairs,
+        verdicts=verdicts if verdicts.exists() and not verdicts_broken else None,
         verdicts_broken=verdicts_broken,
         explanations=_read_explanations(data, name, pairs, problems),
         advices={(advice.a, advice.b): advice for advice in advices.advices},
