@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from matrix_site.assets import assets
 from matrix_site.page import ARTIFACTS, CHANGES, INDEX, INDEXES, KNOWN, METHOD
 from matrix_site.pages import pages
 from matrix_site.render import Frame, write_site
@@ -28,7 +29,7 @@ def publish(snapshot: Snapshot, out: Path, url: str | None = None) -> int:
         url=url or settings.url,
         places=tuple(place for place in _PLACES if place[0] in there),
     )
-    return write_site(frame, found, (), out)
+    return write_site(frame, found, assets(snapshot, found, frame), out)
 
 
 _PLACES = (

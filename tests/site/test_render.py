@@ -1,6 +1,7 @@
 """From views to files: escaped, defined, reproducible, and whole."""
 
 import hashlib
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -100,9 +101,10 @@ def test_hostile_strings_stay_text(
     assert (tmp_path / "out/site" / quick / "pair/2.7.0...2.7.1/index.html").is_file()
     assert all(path.is_relative_to(tmp_path / "out/site") for path in files)
     for path in files:
-        html = path.read_text("utf-8")
+        assert re.fullmatch(r"[A-Za-z0-9._+/-]+", path.relative_to(tmp_path).as_posix())
         if path.suffix != ".html":
             continue
+        html = path.read_text("utf-8")
         tree = html5lib.HTMLParser(strict=True, namespaceHTMLElements=False).parse(html)
         assert "img" not in {element.tag for element in tree.iter()}
         (script,) = tree.iter("script")
