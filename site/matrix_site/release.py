@@ -1,5 +1,6 @@
 """The page of a torch release: how far it ran in each lane, and from here to any other release."""
 
+import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -188,19 +189,25 @@ def _end(record: Record) -> str:
     return f"nothing failed; not run: {joined(left, len(left))}" if left else "runs to the end"
 
 
-_BROUGHT = {"cuda": "CUDA", "cublas": "cuBLAS", "cudnn": "cuDNN", "mkl": "MKL", "onednn": "oneDNN"}
+_BROUGHT = {
+    "cuda": "CUDA",
+    "cublas": "cuBLAS",
+    "cudnn": "cuDNN",
+    "mkl": "MKL",
+    "onednn": "oneDNN",
+    "compiler": "compiler",
+}
 
 
 def _brought(record: Record) -> Iterable[tuple[str, str]]:
-    """The build and the libraries of torch: as loaded, else as its wheel requires them."""
+    """The build of torch and its libraries: as loaded, else as its wheel requires them."""
     yield "torch build", record.torch_build
     for name, word in _BROUGHT.items():
-        wheel = f"nvidia-{name}"
-        packed = (v for p, v in sorted(record.packages.items()) if p.split("-cu")[0] == wheel)
-        version = str(record.host.get(name, "")) or next(packed, "")
+        wheel = re.compile(rf"nvidia-{name}(-cu[0-9]+)?")
+        required = (record.packages[one] for one in record.packages if wheel.fullmatch(one))
+        version = record.host.get(name) or next(required, "")
         if version:
-            yield word, version
-    yield from (("compiler", str(record.host[n])) for n in ("compiler",) if n in record.host)
+            yield word, str(version)
 
 
 def _layout(lane: LaneData, offsets: Sequence[int]) -> str:
