@@ -386,6 +386,7 @@ def site(session: nox.Session) -> None:
     quick = "+" in lane  # shown only when asked for, and never in place of the baseline
     out = options.out or (Path("_site-quick") if quick else SITE)
     which = ["--data", str(options.data), "--out", str(out), *(["--lane", lane] if quick else [])]
+    which += _flag("--url", options.url) + _flag("--today", options.today)
     _ask(session, "python", "-m", "matrix_site", *which, quiet=False)
 
 
@@ -466,7 +467,7 @@ def bench(session: nox.Session) -> None:
     parser.add_argument(
         "--rounds", type=_positive, default=3, help="of each variant (default: %(default)s)"
     )
-    parser.add_argument("--only", choices=_BENCHES, help="one of the two")
+    parser.add_argument("--only", choices=_BENCHES, help="one of the three")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     parser.set_defaults(colbert=None)
     try:
@@ -486,7 +487,7 @@ def _bench(session: nox.Session, options: argparse.Namespace) -> None:
         except OSError as error:
             _refuse(f"cannot write {options.json}: {error.strerror}")
     session.log(f"torch {options.release}: installing, 2 to 4 GB to download")
-    _install(session, *requirements, "-e", ".[compare]", env=INSTALLING)
+    _install(session, *requirements, "-e", ".[compare,site]", env=INSTALLING)
     found = []
     for name in [options.only] if options.only else _BENCHES:
         figures = Path(session.create_tmp()) / f"{name}.json"
@@ -503,7 +504,7 @@ def _bench(session: nox.Session, options: argparse.Namespace) -> None:
         session.log(f"wrote {options.json}")
 
 
-_BENCHES = ("compare", "capture")
+_BENCHES = ("compare", "site", "capture")
 
 
 def _parser(session: nox.Session) -> argparse.ArgumentParser:
@@ -558,6 +559,14 @@ def _capture_options(parser: argparse.ArgumentParser) -> None:
 
 def _site_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, help=f"where pages go (default: {SITE})")
+    parser.add_argument(
+        "--url", help="where the site will be published, ending in / (default: that of matrix.toml)"
+    )
+    parser.add_argument(
+        "--today",
+        metavar="YYYY-MM-DD",
+        help="tell how old the data are on that day (default: the day of the newest capture)",
+    )
 
 
 def _parse(

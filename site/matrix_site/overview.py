@@ -1,16 +1,20 @@
 """The view of one lane on the first page: bands, boundaries, and the matrix."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import combinations, groupby, pairwise
+
+from markupsafe import Markup
 
 from matrix_capture.catalogue import BY_NAME, CATALOGUE, DEPTHS, expected
 from matrix_compare.schema import Verdict
-from matrix_site.comparison import NOTHING, Comparison, Pair
+from matrix_site.comparison import NOTHING, Comparison, Comparisons, Pair
+from matrix_site.heatmap import Kind, triangle
 from matrix_site.lane import facts, quick
-from matrix_site.page import artifact_page, href
+from matrix_site.page import artifact_page, href, release_page
 from matrix_site.snapshot import LaneData
-from matrix_site.summary import Tally, finals, start, stop, summarise, tally, unable
+from matrix_site.summary import Tally, finals, start, stop, summarise, tally, unable, word
 
 OTHER = "other"
 """One column for every artifact that the catalogue does not know."""
@@ -92,10 +96,10 @@ class Overview:
     """A lane on the first page; whatever has an order has the newest first.
 
     `layered` says whether the columns show the parts of layers. `captured`, `failed` and `unable`
-    add up to the releases with a digest file; `identical`, `changed` and `uncompared` to the
-    consecutive pairs. `releases` are those with something to compare, oldest first; of their pairs
-    the `lacking` were not compared, the others are in `pairs`, whose pages lie below
-    `base`.
+    add up to the releases with a digest file; `identical`, `alike` (in the finished index only),
+    `changed` and `uncompared` to the consecutive pairs. `releases` are those with something to
+    compare, oldest first; of their pairs the `lacking` were not compared, the others are in
+    `pairs`, whose pages lie below `base`. `heat` is a picture of them.
     """
 
     name: str
@@ -106,6 +110,7 @@ class Overview:
     failed: int
     unable: int
     identical: int
+    alike: int
     changed: int
     uncompared: int
     ladder: tuple[Band | Boundary, ...]
@@ -116,6 +121,7 @@ class Overview:
     releases: tuple[str, ...]
     lacking: tuple[str, ...]
     pairs: Mapping[Pair, Tally]
+    heat: Markup
     base: str
     stale: str
 
@@ -126,10 +132,11 @@ def overview(
     """Lay out a lane; `hrefs` are the pair pages as seen from the first page."""
     aligned = align(lane, releases)
     consecutive = list(pairwise(aligned))
-    verdicts = [summarise(lane.pairs.get(pair, NOTHING)).tally.worst for pair in consecutive]
+    outcomes = [_outcome(lane.pairs.get(pair, NOTHING)) for pair in consecutive]
     columns = _columns(lane)
     stopped = sum(bool(stop(lane, release)) for release in lane.captures)
     idle = sum(bool(unable(lane, release)) for release in lane.captures)
+    pairs = {pair: summarise(rows).tally for pair, rows in lane.pairs.items()}
     return Overview(
         name=lane.name,
         title=lane.settings.title,
@@ -138,8 +145,11 @@ def overview(
         captured=len(lane.captures) - stopped,
         failed=stopped - idle + len(lane.broken),
         unable=idle,
-        identical=verdicts.count(Verdict.IDENTICAL),
-        changed=sum(pair in lane.pairs for pair in consecutive) - verdicts.count(Verdict.IDENTICAL),
+        identical=outcomes.count(_SAME),
+        alike=outcomes.count(_SAME_INDEX),
+        changed=sum(pair in lane.pairs for pair in consecutive)
+        - outcomes.count(_SAME)
+        - outcomes.count(_SAME_INDEX),
         uncompared=sum(pair not in lane.pairs for pair in consecutive),
         ladder=_ladder(lane, releases, aligned, hrefs),
         stages=tuple(
@@ -153,7 +163,8 @@ def overview(
         lacking=tuple(
             "...".join(pair) for pair in combinations(aligned, 2) if pair not in lane.pairs
         ),
-        pairs={pair: summarise(rows).tally for pair, rows in lane.pairs.items()},
+        pairs=pairs,
+        heat=_heat(lane, aligned),
         base=base,
         stale=stale,
     )
@@ -187,6 +198,34 @@ def advised(lane: LaneData, way: Pair) -> str:
     """What going from one release to another comes to, in a line; empty where nobody asked."""
     advice = lane.advices.get(way)
     return advice.headline.partition(": ")[2] if advice else ""
+
+
+def _heat(lane: LaneData, aligned: Sequence[str]) -> Markup:
+    """What becomes of the finished index between any two releases, as a picture."""
+    return triangle(
+        f"pairs-{lane.name}".replace("+", "-"),
+        f"The finished index between any two releases of {lane.name}",
+        "A square for each pair of releases, with what becomes of the finished index.",
+        aligned,
+        {pair: _outcome(rows) for pair, rows in lane.pairs.items()},
+        href=lambda release: href(release_page(release)),
+    )
+
+
+_SAME: Kind = ("identical", Verdict.IDENTICAL.glyph, "everything identical")
+_SAME_INDEX: Kind = ("reordered", "=", "same index, other tensors")
+
+
+@cache
+def _outcome(rows: Comparisons) -> Kind:
+    """What becomes of the finished index; beyond that, is everything else identical too?"""
+    summary = summarise(rows)
+    if summary.tally.worst is Verdict.IDENTICAL:
+        return _SAME
+    worst = summary.finals.worst
+    if worst is Verdict.IDENTICAL:
+        return _SAME_INDEX
+    return worst.value, worst.glyph, f"index {word(worst)}"
 
 
 def _columns(lane: LaneData) -> tuple[Column, ...]:

@@ -79,7 +79,8 @@ def test_the_sentence_counts_releases_and_consecutive_pairs(snapshot: Snapshot) 
     sentence = next(iter(pages(snapshot))).view["sentence"]
     assert sentence == (
         "As of 16 November 2025, 6 torch releases are captured and 1 failed; "
-        "of 5 consecutive pairs, 2 are identical and 3 are not."
+        "of 5 consecutive pairs, 2 are identical throughout, 1 in the finished index only, "
+        "and 2 change the index."
     )
 
 

@@ -1,5 +1,4 @@
-// Adds to the pages what a page cannot do by itself: going from one release to another in two
-// choices, hiding what is identical, remembering a lane, and telling the age of the data. Every
+// Choosing two releases and a lane, hiding what is identical, telling the age of the data. Every
 // control is made here, so that nothing is dead where scripts do not run.
 "use strict";
 (() => {
@@ -40,6 +39,30 @@
     region.before(make("p", { className: "filter" }, make("label", {}, box, " Only what changed")));
   };
 
+  const pairPage = (section, a, b) => `${section.dataset.base}pair/${a}...${b}/index.html`;
+
+  // Every square leads to the page of its pair.
+  const squares = (section) => {
+    const picture = section.querySelector("svg.triangle");
+    if (!picture) return;
+    const releases = section.dataset.releases.split(" ");
+    const pattern = picture.querySelector("pattern");
+    const [room, size] = ["x", "width"].map((name) => Number(pattern.getAttribute(name)));
+    const at = (event) => {
+      const box = picture.getBoundingClientRect();
+      const scale = picture.viewBox.baseVal.width / box.width;
+      const [column, row] = [event.clientX - box.left, event.clientY - box.top].map(
+        (place) => Math.floor((place * scale - room) / size));
+      return row >= 0 && column >= row && column + 1 < releases.length
+        ? [releases[row], releases[column + 1]] : null;
+    };
+    picture.onmousemove = (event) => { picture.style.cursor = at(event) ? "pointer" : ""; };
+    picture.onclick = (event) => {
+      const pair = at(event);
+      if (pair) location.href = pairPage(section, ...pair);
+    };
+  };
+
   const fromTo = (place) => {
     const lanes = new Map([...document.querySelectorAll("section[data-lane]")].map(
       (section) => [section.dataset.lane, section]));
@@ -50,14 +73,13 @@
     const form = make("form", { className: "choose" });
 
     const draw = (lane) => {
-      const { releases, lacking, base } = lanes.get(lane).dataset;
+      const { releases, lacking } = lanes.get(lane).dataset;
       const known = releases.split(" ");
       const versions = known.map((version) => [version, version]);
       const [from, fromLabel] = select("From torch", versions, known.at(-2), null);
       const [to, toLabel] = select("to", versions, known.at(-1), null);
-      const laneLabel = all.length > 1
-        ? [select("in", names, lane, (event) => { remembered.set(event.target.value); show(event.target.value); })[1]]
-        : [];
+      const change = (event) => { remembered.set(event.target.value); show(event.target.value); };
+      const laneLabel = all.length > 1 ? [select("in", names, lane, change)[1]] : [];
       form.onsubmit = (event) => {
         event.preventDefault();
         const [a, b] = [from.value, to.value].sort(
@@ -65,7 +87,7 @@
         const pair = `${a}...${b}`;
         if (a === b) status.textContent = "Choose two releases.";
         else if (lacking.split(" ").includes(pair)) status.textContent = `${pair} was not compared.`;
-        else location.href = `${base}pair/${pair}/index.html`;
+        else location.href = pairPage(lanes.get(lane), a, b);
       };
       form.replaceChildren(fromLabel, toLabel, ...laneLabel, make("button", {}, "Compare"), status);
     };
@@ -89,5 +111,6 @@
 
   ageOfData();
   document.querySelectorAll("table[data-filter]").forEach(onlyWhatChanged);
+  document.querySelectorAll("section[data-lane]").forEach(squares);
   document.querySelectorAll("[data-choose]").forEach(fromTo);
 })();
