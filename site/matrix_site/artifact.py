@@ -155,21 +155,14 @@ class _Lane:
     def history(self, name: str) -> History:
         """What each release made of an artifact."""
         steps: list[Run | Change] = []
-        run: list[str] = []
-        older = ""
-        for release in self.releases:
-            if release not in self.aligned:
-                run.append(release)
-                continue
-            change = self._change((older, release), name) if older else None
-            if change:
-                kept, loose = _split(run, self.aligned)
-                steps += [_run(kept, self), *([_run(loose, self)] if loose else []), change]
-                run = []
-            run.append(release)
-            older = release
-        if run:
-            steps.append(_run(run, self))
+        place = 0
+        for change, run in self._runs(name):
+            begin, end = (self.releases.index(release) for release in (run[0], run[-1]))
+            # What lies between two runs belongs to neither.
+            steps += [*self._run(place, begin), *([change] if change else [])]
+            steps += self._run(begin, end + 1)
+            place = end + 1
+        steps += self._run(place, len(self.releases))
         changes = tuple(step for step in steps if isinstance(step, Change))
         return History(
             lane=self.data.name,
@@ -179,7 +172,29 @@ class _Lane:
             changes=tuple(reversed(changes)),
         )
 
-    def absent(self, release: str) -> Verdict | None:
+    def _runs(self, name: str) -> list[tuple[Change | None, list[str]]]:
+        """Captured releases that made the same of an artifact, each behind what changed it."""
+        runs: list[tuple[Change | None, list[str]]] = [(None, self.aligned[:1])]
+        for pair in self.pairs:
+            change = self._change(pair, name)
+            if change:
+                runs.append((change, []))
+            runs[-1][1].append(pair[1])
+        return runs if self.aligned else []
+
+    def _run(self, begin: int, end: int) -> Iterable[Run]:
+        """The releases from one place to another, if there are any."""
+        seen = []
+        for verdict, group in groupby(self.releases[begin:end], key=self._absent):
+            names = list(group)
+            # Of what is known every release is shown, of the rest only where it begins and ends.
+            for part in [[name] for name in names] if verdict is None else [names]:
+                first, last = ((name, href(release_page(name))) for name in (part[0], part[-1]))
+                seen.append(Seen(first=first, last=last, count=len(part), verdict=verdict))
+        if seen:
+            yield Run(seen=tuple(seen), known=any(one.verdict is None for one in seen))
+
+    def _absent(self, release: str) -> Verdict | None:
         """Why nothing is known of a release; None where something is."""
         if release in self.aligned:
             return None
@@ -217,24 +232,6 @@ class _Lane:
         )
 
 
-def _split(run: Sequence[str], aligned: Sequence[str]) -> tuple[list[str], list[str]]:
-    """A run up to the last release of which something is known, and those behind it."""
-    known = [place for place, release in enumerate(run) if release in aligned]
-    end = known[-1] + 1
-    return list(run[:end]), list(run[end:])
-
-
-def _run(releases: Sequence[str], lane: _Lane) -> Run:
-    seen = []
-    for verdict, group in groupby(releases, key=lane.absent):
-        names = list(group)
-        # Of what is known every release is shown, of the rest only where it begins and ends.
-        for part in [[name] for name in names] if verdict is None else [names]:
-            first, last = ((name, href(release_page(name))) for name in (part[0], part[-1]))
-            seen.append(Seen(first=first, last=last, count=len(part), verdict=verdict))
-    return Run(seen=tuple(seen), known=any(one.verdict is None for one in seen))
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Figures:
     counts: Tally
@@ -261,19 +258,21 @@ def _figures(rows: tuple[Comparison, ...]) -> _Figures:
     far = [row for row in rows if row.max_abs and "float" in row.dtype]
     largest = max(far, key=lambda row: row.max_abs or 0, default=None)
     worst = next((row for row in rows if row.verdict is counts.worst), None)
-    shown = largest or worst
     return _Figures(
         counts=counts,
         origin=any(row.role == "origin" for row in rows),
         largest=number(largest.max_abs if largest else None),
         mean=number(largest.mean_abs if largest else None),
-        where=_where(shown) if shown else "",
+        where=_where("largest", largest) if largest else _where("first", worst) if worst else "",
         reason=clean(worst.reason, 200) if worst else "",
     )
 
 
-def _where(row: Comparison) -> str:
-    return clean(", ".join(filter(None, (row.part, row.scope, row.largest_at))), 200)
+def _where(what: str, row: Comparison) -> str:
+    """`largest in chunk.0: row 17, column 3`."""
+    place = ", ".join(filter(None, (row.part, row.scope)))
+    told = f"{what} in {clean(place, 120)}" if place else what
+    return f"{told}: {clean(row.largest_at, 200)}" if row.largest_at else told
 
 
 def _sizes(form: Form, axes: Sequence[str]) -> str:
