@@ -74,7 +74,7 @@ def _strip(draw: "ImageDraw", y: float, segments: Sequence[Segment]) -> None:
         _box(draw, (x, y, x + width - gap, y + _STRIP), ground(style), radius=6)
         if width > 36:
             _sign(draw, x + 18, y + _STRIP / 2, style)
-        for label in (f"{count:,} {style.replace('_', ' ')}", f"{count:,}"):
+        for label in (f"{count:,} {_plain(style.replace('_', ' '), 40)}", f"{count:,}"):
             if width > 48 + _length(draw, label, 24):
                 _write(draw, (x + 36, y + 5), label, 24, COLOURS["page"])
                 break

@@ -12,7 +12,7 @@ from statistics import fmean
 
 from matrix_capture.catalogue import BY_NAME
 
-FLOORS = (("probe", "encode", "train"), ("kmeans",), ("codec", "index", "ivf"), ("search",))
+FLOORS = (("encode", "train", "probe"), ("kmeans",), ("codec", "index", "ivf"), ("search",))
 """Stages from top to bottom; those of one floor lie side by side."""
 
 HEIGHT = 22
@@ -51,8 +51,9 @@ class Layout:
 @lru_cache(maxsize=64)
 def layout(names: tuple[str, ...]) -> Layout:
     """Lay out artifacts of the catalogue, which come in its order."""
+    shown = set(names)
     parents = {
-        name: tuple(parent for parent in BY_NAME[name].parents if parent in names) for name in names
+        name: tuple(parent for parent in BY_NAME[name].parents if parent in shown) for name in names
     }
     rows = _rows(parents)
     tops = _tops(rows)
@@ -60,7 +61,7 @@ def layout(names: tuple[str, ...]) -> Layout:
     centres = _centres(rows, parents, spans)
     lanes = _lanes(rows, parents, centres)
     reach = [*(lane for lane in lanes.values() if lane is not None), *sum(spans.values(), ())]
-    left = round(min(reach)) - _PAD
+    left = round(min(reach, default=0)) - _PAD
     return Layout(
         nodes={
             name: (round(centres[name]), tops[rows[name]], round(_width(name))) for name in names
@@ -69,7 +70,7 @@ def layout(names: tuple[str, ...]) -> Layout:
         edges=_edges(rows, tops, parents, centres, lanes),
         stages=_stages(rows, tops, spans),
         left=left,
-        width=round(max(reach)) + _PAD - left,
+        width=round(max(reach, default=0)) + _PAD - left,
         height=max(tops.values(), default=0) + HEIGHT + 2 * _PAD,
     )
 

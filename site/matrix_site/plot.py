@@ -11,7 +11,7 @@ from itertools import groupby
 from markupsafe import Markup, escape
 
 from matrix_site.svg import About, shown, svg
-from matrix_site.text import number
+from matrix_site.text import clean, number
 
 _LEFT, _TOP, _RIGHT = 54, 38, 24  # around the area of a plot; above it is the legend
 _AREA = 220  # its height in pixels
@@ -49,17 +49,18 @@ def log_plot(
     Raises:
         ValueError: there are more than two series, or one does not fit the labels.
     """
-    found = {name: tuple(map(_measured, values)) for name, values in series.items()}
-    logs = [math.log10(v) for values in found.values() for v in values if v]
+    names = [clean(name, _LABEL) for name in series]
+    found = [tuple(map(_measured, values)) for values in series.values()]
+    logs = [math.log10(v) for values in found for v in values if v]
     low, high = (math.floor(min(logs)), math.ceil(max(logs))) if logs else (0, 0)
     high = max(high, low + 1)
     floor = _TOP + _AREA + _FLOOR
     ticks = {f"1e{n}": _down(n, low, high) for n in _decades(low, high)} if logs else {}
-    if any(value == 0 for values in found.values() for value in values):
+    if any(value == 0 for values in found for value in values):
         ticks["0"] = floor
     places = _places(labels)
     drawn = []
-    for values, (style, marker) in zip(found.values(), _STYLES[: len(found)], strict=True):
+    for values, (style, marker) in zip(found, _STYLES[: len(found)], strict=True):
         points = [
             (x, None if v is None else _down(math.log10(v), low, high) if v else floor)
             for x, v in zip(places, values, strict=True)
@@ -68,11 +69,11 @@ def log_plot(
     told = [
         "; ".join(
             f"{name} {'not measured' if (value := values[n]) is None else number(value)}"
-            for name, values in found.items()
+            for name, values in zip(names, found, strict=True)
         )
         for n in range(len(labels))
     ]
-    legend, least = _legend(tuple(found), unit, equal="0" in ticks)
+    legend, least = _legend(names, unit, equal="0" in ticks)
     drawn.append(legend)
     about = id_, title, description
     return _picture(about, labels, ticks, "".join(drawn), told=told, base=floor, least=least)
