@@ -26,6 +26,7 @@ ALLOWED = {
         "matrix_compare.schema",
         "matrix_compare.advice",
         "matrix_compare.change",
+        "matrix_compare.comparable",
         "matrix_compare.check",
         "matrix_compare.explanation",
         "matrix_compare.explained",

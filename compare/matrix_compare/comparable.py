@@ -40,6 +40,16 @@ def environment_difference(a: Record, b: Record) -> tuple[Difference, ...]:
     )
 
 
+def differences(a: Record, b: Record) -> tuple[Difference, ...]:
+    """Every entry of two environments that differs, also what makes a comparison impossible."""
+    return (
+        *environment_difference(a, b),
+        *_differences("factors", a.factors, b.factors),
+        *_differences("inputs", a.inputs, b.inputs),
+        *_differences("fingerprint", a.fingerprint, b.fingerprint),
+    )
+
+
 def _differences(
     section: str, a: Mapping[str, str | int], b: Mapping[str, str | int]
 ) -> list[Difference]:
