@@ -20,7 +20,7 @@ _WIDTH, _NARROW, _WIDE = 660, 24, 60  # of the whole area if it may, of the room
 _ADVANCE = 6.2  # about the width of a character in pixels
 _SLANT = math.sqrt(0.5)
 _LABEL = 26  # characters of a label at most
-_TICKS = 8  # decades that are named, about
+_TICKS = 12  # steps of decades at most
 _LEAST = -0.4  # decades below 1 where bars start, so that a count of 1 is seen
 
 _STYLES = (
@@ -41,7 +41,7 @@ def log_plot(
     *,
     unit: str = "",
 ) -> Markup:
-    """Draw one or two series over labels, with a tick for each decade of the values.
+    """Draw one or two series over labels, with ticks at powers of ten.
 
     A series has a value for each label. What was not measured (None, or what is no finite size)
     leaves a gap; 0, which has no logarithm, is a sign of equality on a line of its own below.
@@ -82,7 +82,7 @@ def log_plot(
 def histogram(
     id_: str, title: str, description: str, labels: Sequence[str], counts: Sequence[int]
 ) -> Markup:
-    """Draw a bar over each label, with a tick for each power of ten; without a count, no bar.
+    """Draw a bar over each label, with ticks at powers of ten; without a count, no bar.
 
     Raises:
         ValueError: there are not as many counts as labels.
