@@ -5,9 +5,13 @@ from itertools import pairwise
 
 from matrix_compare.known import read_known
 from matrix_site.advice import advice_view
+from matrix_site.artifact import artifact_pages
 from matrix_site.comparison import Pair
 from matrix_site.crossing import indexes
+from matrix_site.environment import environment_pages
+from matrix_site.incompatibilities import known_pages
 from matrix_site.lane import stale
+from matrix_site.method import method_pages
 from matrix_site.outcomes import Outcomes, outcomes
 from matrix_site.overview import Overview, align, overview
 from matrix_site.page import (
@@ -22,6 +26,7 @@ from matrix_site.page import (
 )
 from matrix_site.pair import pair_view
 from matrix_site.pull import pull_pages
+from matrix_site.release import release_pages
 from matrix_site.snapshot import LaneData, Snapshot
 from matrix_site.summary import SEVERITY
 from matrix_site.text import day, plural
@@ -47,6 +52,11 @@ def pages(snapshot: Snapshot) -> Iterable[Page]:
     yield from map(_outcomes, ran)
     for lane in compared:
         yield from _pairs(snapshot, lane, hrefs[lane.name])
+    yield from release_pages(snapshot)
+    yield from artifact_pages(snapshot)
+    yield from environment_pages(snapshot)
+    yield from known_pages(snapshot)
+    yield from method_pages(snapshot)
     yield from pull_pages(snapshot)
 
 
