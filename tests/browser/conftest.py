@@ -95,9 +95,12 @@ def browser(chromium: str) -> Iterator["Browser"]:
 @pytest.fixture
 def visit(browser: "Browser") -> Visit:
     @contextmanager
-    def opened(address: str, width: int = 1280, **context: Any) -> Iterator["Page"]:
+    def opened(
+        address: str, width: int = 1280, today: datetime = TODAY, **context: Any
+    ) -> Iterator["Page"]:
         with browser.new_context(viewport={"width": width, "height": 900}, **context) as own:
-            own.clock.set_fixed_time(TODAY)  # pages tell how old their data are
+            own.clock.set_fixed_time(today)  # pages tell how old their data are
+            own.set_default_timeout(10_000)  # milliseconds; what is not there does not come
             page = own.new_page()
             page.goto(address)
             yield page

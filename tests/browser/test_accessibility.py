@@ -1,5 +1,6 @@
 """axe-core on every kind of page, in both schemes, on a phone and on a desk."""
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,14 +20,19 @@ _OPEN = "() => document.querySelectorAll('details').forEach((folded) => folded.o
 
 
 def violations(page: "Page", script: str) -> list[str]:
-    """Rule and place of each violation on a page, in what is folded too."""
+    """Rules that a page violates, in what is folded too, and where."""
     page.evaluate(_OPEN)
     page.evaluate(script)
     return [
-        f"{violation['id']}: {' '.join(map(str, node['target']))}"
+        f"{violation['id']}: {', '.join(_places(violation['nodes']))}"
         for violation in page.evaluate(_RUN)["violations"]
-        for node in violation["nodes"]
     ]
+
+
+def _places(nodes: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Selectors of the first elements, and how many there are besides."""
+    first = [" ".join(map(str, node["target"])) for node in nodes[:3]]
+    return first + ([f"{len(nodes) - 3} more"] if len(nodes) > 3 else [])
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ import pytest
 from tests.browser.conftest import Shown
 
 ALLOWED = {
+    "Property “paint-order” doesn't exist": "it is in SVG 2 and in every browser",
     "not in Unicode Normalization Form C": "names in the data are shown as they were recorded",
 }
 """Part of a message that is no fault, and why it is none."""
