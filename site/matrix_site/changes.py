@@ -117,7 +117,7 @@ def _alone(lane: LaneData, release: str, why: str) -> Entry:
         quick=lane.quick,
         subject=release,
         verdict=verdict,
-        headline=why or f"ran {', '.join(ran)}",
+        headline=why or f"Ran {', '.join(ran)}",
         meaning="",
         href=href(release_page(release)),
     )
