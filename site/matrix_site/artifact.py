@@ -22,10 +22,10 @@ ORDERS = {
     "none": "order matters",
     "elements": "elements may come in any order",
     "rows": "rows may come in any order",
-    "per_key": "elements with an equal key in {} may swap",
-    "per_list": "elements of one list, of the lengths in {}, may swap",
+    "per_key": "elements may swap that have one key in",
+    "per_list": "elements may swap that lie in one list, of the lengths in",
 }
-"""What each order rule of the catalogue allows, in words."""
+"""What each order rule of the catalogue allows; the name of an artifact follows if there is one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -115,7 +115,7 @@ def artifact_pages(snapshot: Snapshot) -> Iterable[Page]:
             f"{artifact.meaning}.",
             view={
                 "artifact": artifact,
-                "order": _order(artifact),
+                "order": ORDERS[artifact.order.partition(":")[0]],
                 "parents": tuple(_named(name) for name in artifact.parents),
                 "children": _CHILDREN.get(artifact.name, ()),
                 "follows": _named(artifact.follows) if artifact.follows else None,
@@ -134,6 +134,7 @@ class _Lane:
         self.releases = snapshot.settings.releases
         self.aligned = align(data, self.releases)
         self.pairs = list(pairwise(self.aligned))
+        self._made: dict[tuple[int, int], tuple[Run, ...]] = {}
         self._page = partial(pair_page, snapshot.settings, data.name)
         newest = next(
             (data.captures[r] for r in reversed(self.aligned) if r in data.captures), None
@@ -182,17 +183,21 @@ class _Lane:
             runs[-1][1].append(pair[1])
         return runs if self.aligned else []
 
-    def _run(self, begin: int, end: int) -> Iterable[Run]:
-        """The releases from one place to another, if there are any."""
-        seen = []
-        for verdict, group in groupby(self.releases[begin:end], key=self._absent):
+    def _run(self, begin: int, end: int) -> tuple[Run, ...]:
+        """The releases from one place to another, if any; artifacts share what they share of it."""
+        if (begin, end) not in self._made:
+            seen = tuple(self._seen(self.releases[begin:end]))
+            known = any(one.verdict is None for one in seen)
+            self._made[begin, end] = (Run(seen=seen, known=known),) if seen else ()
+        return self._made[begin, end]
+
+    def _seen(self, releases: Sequence[str]) -> Iterable[Seen]:
+        """Every release of which something is known, of others only where they begin and end."""
+        for verdict, group in groupby(releases, key=self._absent):
             names = list(group)
-            # Of what is known every release is shown, of the rest only where it begins and ends.
             for part in [[name] for name in names] if verdict is None else [names]:
                 first, last = ((name, href(release_page(name))) for name in (part[0], part[-1]))
-                seen.append(Seen(first=first, last=last, count=len(part), verdict=verdict))
-        if seen:
-            yield Run(seen=tuple(seen), known=any(one.verdict is None for one in seen))
+                yield Seen(first=first, last=last, count=len(part), verdict=verdict)
 
     def _absent(self, release: str) -> Verdict | None:
         """Why nothing is known of a release; None where something is."""
@@ -291,13 +296,6 @@ def _places(form: Form) -> str:
     shown = ", ".join(clean(scope, 20) for scope in form.scopes[:3])
     rest = len(form.scopes) - 3
     return ": ".join(filter(None, (parts, f"{shown} and {rest} more" if rest > 0 else shown)))
-
-
-def _order(artifact: Artifact) -> tuple[str, str, str]:
-    """What the order rule allows: words before and after the artifact it refers to, and that."""
-    rule = artifact.order.partition(":")[0]
-    before, _, after = ORDERS[rule].partition("{}")
-    return before, artifact.order_key or "", after
 
 
 @cache

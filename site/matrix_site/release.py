@@ -16,7 +16,7 @@ from matrix_site.outcomes import Step
 from matrix_site.overview import Band, advised, bands
 from matrix_site.page import KNOWN, Page, environment_page, href, pair_page, release_page
 from matrix_site.snapshot import LaneData, Snapshot
-from matrix_site.summary import Tally, start, stop, summarise
+from matrix_site.summary import Summary, Tally, start, stop, summarise
 from matrix_site.text import clean, day, duration, joined, moment
 
 
@@ -31,13 +31,13 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Way:
-    """Another release: the pair with it, and advice on going there and on coming from there."""
+    """Another release: what changes, and advice on going there and on coming from there."""
 
     release: str
     newer: bool
     href: str
     counts: Tally
-    start: str
+    what: str
     there: str
     back: str
 
@@ -186,7 +186,7 @@ def _stages(record: Record) -> Iterable[Stage]:
 def _end(record: Record) -> str:
     """What to say of a capture in which nothing failed."""
     left = tuple(stage for stage in STAGES if record.state(stage) != "ok")
-    return f"nothing failed; not run: {joined(left, len(left))}" if left else "runs to the end"
+    return f"did not fail; not run: {joined(left, len(left))}" if left else "runs to the end"
 
 
 _BROUGHT = {
@@ -242,10 +242,17 @@ def _ways(snapshot: Snapshot, lane: LaneData, release: str) -> Iterable[Way]:
             newer=here < place,
             href=href(pair_page(snapshot.settings, lane.name, pair)),
             counts=summary.tally,
-            start=start(summary),
+            what=_what(summary),
             there=advised(lane, (release, other)),
             back=advised(lane, (other, release)),
         )
+
+
+def _what(summary: Summary) -> str:
+    """Where a change starts, or why nobody knows; empty where there is none."""
+    if summary.tally.worst is Verdict.IDENTICAL:
+        return ""
+    return start(summary) if summary.starts or summary.probes else summary.reason
 
 
 def _command(lane: LaneData, release: str) -> str:

@@ -73,6 +73,16 @@ def test_ways_and_those_without_a_comparison_are_all_other_releases(
         assert sorted(named) == sorted(set(settings.releases) - {release})
 
 
+def test_a_way_says_where_a_change_starts_or_why_nobody_knows(
+    data: Path, settings: Settings
+) -> None:
+    told = {way.release: way.what for way in _section(data, settings, "2.8.0").ways}
+    assert told["2.7.1"] == "starts at `postnorm_centroids`"
+    assert told["2.9.0"] == "the capture stopped at install"
+    ways = _section(data, settings, "2.9.1").ways
+    assert [way.what for way in ways if way.release == "2.10.0"] == [""]
+
+
 def test_a_release_without_a_capture_says_how_to_make_one(
     data: Path, settings: Settings, tmp_path: Path
 ) -> None:
@@ -90,7 +100,7 @@ def test_stages_seconds_and_the_band_of_a_capture(data: Path, settings: Settings
     assert stages[0] == ("install", "ok", "3 min 25 s", 100)
     assert stages[3] == ("index", "ok", "1 min 1 s", 30)
     assert stages[5] == ("train", "not run", "", 0)
-    assert section.told == "nothing failed; not run: train"
+    assert section.told == "did not fail; not run: train"
     assert section.band is not None
     assert (section.band.first, section.band.last) == ("2.1.0", "2.7.1")
     failed = _section(data, settings, "2.9.0")
