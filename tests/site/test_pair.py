@@ -8,16 +8,18 @@ import pytest
 from matrix_capture.schema import Control, Observer, StageStatus
 from matrix_capture.settings import Settings
 from matrix_compare.schema import NO_VALUES, Verdict
-from matrix_site.pair import NONE, UNSIZED, PairView, pair_view
+from matrix_site.pair import PairView, pair_view, surroundings
+from matrix_site.sides import NONE
 from matrix_site.snapshot import read_snapshot
+from matrix_site.tables import UNSIZED, Figures
 
 LANE = "cpu-pinned"
 PAIR = ("2.7.0", "2.7.1")
 
 
 def _view(data: Path, settings: Settings, pair: tuple[str, str]) -> PairView:
-    (lane,) = read_snapshot(data, settings).lanes
-    return pair_view(lane, pair, tuple(settings.profiles))
+    snapshot = read_snapshot(data, settings)
+    return pair_view(surroundings(snapshot, snapshot.lanes[0]), pair)
 
 
 @pytest.mark.parametrize(
@@ -80,10 +82,18 @@ def test_what_nobody_knows_is_counted_and_no_change_is_claimed(
 def test_a_line_tells_equality_profiles_and_distance(data: Path, settings: Settings) -> None:
     final = _view(data, settings, ("2.0.1", "2.1.0")).tables[0]
     (line,) = (line for line in final.lines if line.artifact == "index_avg_residual")
-    assert (line.dtype, line.equal, line.passes) == ("float16", "no", ("no", "yes"))
-    assert (line.largest, line.verdict, line.role) == ("3.1e-05", Verdict.CLOSE, "propagated")
-    assert line.details[0] == "79.8% equal"
-    assert "needs rtol 3.1e-05" in line.details
+    assert (line.dtype, line.equal) == ("float16", "no")
+    assert (line.verdict, line.role) == (Verdict.CLOSE, "propagated")
+    assert line.href == "../../artifact/index_avg_residual/index.html"
+    assert line.figures == Figures(
+        passes=("no", "yes"),
+        largest="3.1e-05",
+        mean="3.4e-07",
+        rtol="3.1e-05",
+        ulps="2",
+        share="79.8%",
+    )
+    assert line.notes == "average residual; largest at row 17, column 3"
 
 
 def test_where_values_were_not_kept_no_profile_has_failed(
@@ -100,7 +110,8 @@ def test_where_values_were_not_kept_no_profile_has_failed(
     write_lane(tmp_path, releases=PAIR, failed=(), extra=[row])
     intermediate = _view(tmp_path, settings, PAIR).tables[1]
     (line,) = (line for line in intermediate.lines if line.verdict is Verdict.DIFFERS)
-    assert (line.equal, line.passes, line.largest) == ("no", (NONE, NONE), NONE)
+    assert (line.equal, line.figures) == ("no", None)
+    assert UNSIZED in line.notes
 
 
 def test_many_equal_parts_share_a_line(data: Path, settings: Settings) -> None:
@@ -108,7 +119,7 @@ def test_many_equal_parts_share_a_line(data: Path, settings: Settings) -> None:
     by_artifact = {line.artifact: line for line in intermediate.lines}
     assert len(by_artifact["weights"].places) == 24
     assert by_artifact["doclens"].places == ("sample", "chunk.0")
-    assert sum(line.artifact == "batches" for line in intermediate.lines) == 2
+    assert by_artifact["batches"].places == ("sample", "chunk.0")
 
 
 def _encoder(comparison: Any, first: int, **changes: Any) -> list[Any]:
@@ -179,8 +190,8 @@ def test_layers_share_lines_and_come_in_order(
         "encoder.layer.11, chunk.0: 3 of 45 equal",
     )
     for line in lines[1:]:
-        assert (line.passes, line.largest, line.details) == ((NONE, NONE), NONE, (UNSIZED,))
-        assert line.unsized
+        assert (line.figures, line.unsized) == (None, True)
+        assert line.notes.endswith(UNSIZED)
 
 
 def test_a_layer_of_another_shape_is_no_difference_of_unknown_size(
@@ -192,7 +203,9 @@ def test_a_layer_of_another_shape_is_no_difference_of_unknown_size(
     assert (view.counts.unsized, view.counts.vague) == (0, False)
     assert "unknown" not in view.headline
     line = next(line for line in view.tables[1].lines if line.verdict is Verdict.DIFFERS)
-    assert (line.unsized, line.details[0], line.passes) == (False, reason, ("no", "no"))
+    assert line.figures is not None
+    assert (line.unsized, line.figures.passes) == (False, ("no", "no"))
+    assert reason in line.notes
 
 
 def test_layers_that_do_not_equal_themselves_are_named(
@@ -269,7 +282,8 @@ def test_what_moved_with_torch_is_said(data: Path, settings: Settings) -> None:
     assert "`cublas`" in view.moved
     packages = view.environment[0]
     assert [fact.name for fact in packages.differing] == ["nvidia-cublas-cu12", "torch", "triton"]
-    assert len(packages.same) == 42
+    assert packages.same == 42
+    assert view.same == "environment variables, fixed factors and inputs"
     assert _view(data, settings, ("2.9.1", "2.10.0")).moved == ""
 
 
@@ -301,7 +315,10 @@ def test_controls_missing_artifacts_and_failures_are_shown(
     assert "no observer certificate" in view.controls[0]
     assert "taps change `ivf`" in view.controls[1]
     assert [(fact.name, fact.a) for fact in view.missing] == [("D", "docFromText was renamed")]
-    assert view.command == "nox -s matrix -- 2.7.0 2.7.1 --lane cpu-pinned"
+    assert [command.text for command in view.commands] == [
+        f"nox -s {session} -- 2.7.0 2.7.1 --lane cpu-pinned"
+        for session in ("matrix", "compare", "search", "advise", "explain")
+    ]
 
 
 def test_a_pair_without_readable_captures_still_has_its_verdicts(

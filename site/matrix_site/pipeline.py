@@ -1,0 +1,50 @@
+"""The picture of the pipeline for a pair: what changed, and where that starts."""
+
+from functools import cache
+
+from markupsafe import Markup
+
+from matrix_capture.catalogue import CATALOGUE
+from matrix_compare.schema import Verdict
+from matrix_site.comparison import Comparison, Comparisons
+from matrix_site.graph import Mark, pipeline_graph
+from matrix_site.page import artifact_page, href
+from matrix_site.summary import CHANGED, finals, start, summarise, tally, word
+
+
+@cache
+def pipeline(comparisons: Comparisons, root: str) -> Markup | None:
+    """The graph of all that was compared, None where nothing changed.
+
+    `root` leads from its page to that of the site.
+    """
+    by_name: dict[str, list[Comparison]] = {}
+    for row in comparisons:
+        by_name.setdefault(row.artifact, []).append(row)
+    if not any(row.verdict in CHANGED for row in comparisons):
+        return None
+    summary = summarise(comparisons)
+    return pipeline_graph(
+        "graph",
+        "The pipeline",
+        f"{start(summary)}; {finals(summary)}".replace("`", ""),
+        tuple(artifact.name for artifact in CATALOGUE if artifact.name in by_name),
+        {name: _mark(rows) for name, rows in by_name.items() if not _quiet(rows)},
+        lambda name: root + href(artifact_page(name)),
+    )
+
+
+def _quiet(rows: list[Comparison]) -> bool:
+    return all(row.verdict is Verdict.IDENTICAL for row in rows)
+
+
+def _mark(rows: list[Comparison]) -> Mark:
+    """What became of an artifact: the worst verdict over all its parts and passes."""
+    counts = tally(rows)
+    vague = " unsized" if counts.vague else ""
+    return Mark(
+        style=f"{counts.worst.value}{vague}",
+        glyph=counts.worst.glyph,
+        word=word(counts.worst) + (" by an unknown amount" if vague else ""),
+        origin=any(row.role == "origin" and row.verdict in CHANGED for row in rows),
+    )
