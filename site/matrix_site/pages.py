@@ -1,11 +1,10 @@
 """Which pages there are, and what each of them shows."""
 
 from collections.abc import Iterable
-from itertools import pairwise
 
 from matrix_compare.known import read_known
-from matrix_site.advice import advice_view
 from matrix_site.artifact import artifact_pages
+from matrix_site.changes import changes_pages
 from matrix_site.comparison import Pair
 from matrix_site.crossing import indexes
 from matrix_site.environment import environment_pages
@@ -13,7 +12,7 @@ from matrix_site.incompatibilities import known_pages
 from matrix_site.lane import stale
 from matrix_site.method import method_pages
 from matrix_site.outcomes import Outcomes, outcomes
-from matrix_site.overview import Overview, align, overview
+from matrix_site.overview import Overview, overview
 from matrix_site.page import (
     INDEX,
     INDEXES,
@@ -24,7 +23,7 @@ from matrix_site.page import (
     pair_page,
     release_page,
 )
-from matrix_site.pair import pair_view
+from matrix_site.pair import pair_pages
 from matrix_site.pull import pull_pages
 from matrix_site.release import release_pages
 from matrix_site.snapshot import LaneData, Snapshot
@@ -50,12 +49,12 @@ def pages(snapshot: Snapshot) -> Iterable[Page]:
     yield _index(snapshot, compared, ran, hrefs)
     yield from _indexes(snapshot, compared)
     yield from map(_outcomes, ran)
-    for lane in compared:
-        yield from _pairs(snapshot, lane, hrefs[lane.name])
+    yield from pair_pages(snapshot)
     yield from release_pages(snapshot)
     yield from artifact_pages(snapshot)
     yield from environment_pages(snapshot)
     yield from known_pages(snapshot)
+    yield from changes_pages(snapshot)
     yield from method_pages(snapshot)
     yield from pull_pages(snapshot)
 
@@ -127,43 +126,9 @@ def _outcomes(found: Outcomes) -> Page:
     )
 
 
-def _pairs(snapshot: Snapshot, lane: LaneData, hrefs: dict[Pair, str]) -> Iterable[Page]:
-    neighbours = _neighbours(lane, snapshot.settings.releases)
-    profiles = tuple(snapshot.settings.profiles)
-    for pair in lane.pairs:
-        older, newer = neighbours.get(pair, (None, None))
-        found = pair_view(lane, pair, profiles)
-        yield Page(
-            path=pair_page(snapshot.settings, lane.name, pair),
-            template="pair.html",
-            title=f"torch {pair[0]}...{pair[1]}",
-            description=found.headline.replace("`", ""),
-            view={
-                "pair": found,
-                "advices": [
-                    advice_view(lane.advices[way])
-                    for way in (pair, pair[::-1])
-                    if way in lane.advices
-                ],
-                "older": (older, hrefs[older]) if older else (),
-                "newer": (newer, hrefs[newer]) if newer else (),
-            },
-            listed=not lane.quick,
-        )
-
-
 def _hrefs(snapshot: Snapshot, lane: LaneData) -> dict[Pair, str]:
     """Relative URLs of the pages of a lane's pairs from the root."""
     return {pair: href(pair_page(snapshot.settings, lane.name, pair)) for pair in lane.pairs}
-
-
-def _neighbours(
-    lane: LaneData, releases: tuple[str, ...]
-) -> dict[Pair, tuple[Pair | None, Pair | None]]:
-    """For each consecutive pair the one before and the one after it."""
-    consecutive = [pair for pair in pairwise(align(lane, releases)) if pair in lane.pairs]
-    around = [None, *consecutive, None]
-    return {pair: (around[place], around[place + 2]) for place, pair in enumerate(consecutive)}
 
 
 def _sentence(snapshot: Snapshot, views: list[Overview]) -> str:
@@ -172,20 +137,24 @@ def _sentence(snapshot: Snapshot, views: list[Overview]) -> str:
     captured = sum(view.captured for view in views)
     failed = sum(view.failed for view in views)
     identical = sum(view.identical for view in views)
+    alike = sum(view.alike for view in views)
     changed = sum(view.changed for view in views)
     open_ = sum(view.uncompared for view in views)
     idle = sum(view.unable for view in views)
     lanes = f" in {len(views)} lanes" if len(views) > 1 else ""
     failures = f" and {failed} failed" if failed else ""
     failures += f" and {idle} cannot run on the GPU" if idle else ""
-    total = identical + changed + open_
+    total = identical + alike + changed + open_
     captures = (
         f"{f'As of {when}, ' if when else ''}{plural(captured, 'torch release')} "
         f"{_are(captured)} captured{failures}{lanes}"
     )
     if not total:
         return f"{captures}; the first pair takes two."
-    compared = f"{identical} {_are(identical)} identical and {changed} {_are(changed)} not"
+    compared = (
+        f"{identical} {_are(identical)} identical throughout, {alike} in the finished index only, "
+        f"and {changed} {'changes' if changed == 1 else 'change'} the index"
+    )
     rest = f"; {open_} {_are(open_)} not compared yet" if open_ else ""
     return f"{captures}; of {plural(total, 'consecutive pair')}, {compared}{rest}."
 

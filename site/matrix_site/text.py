@@ -3,6 +3,7 @@
 import math
 import unicodedata
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from markupsafe import Markup, escape
 
@@ -46,12 +47,13 @@ def code(sentence: str) -> Markup:
     )
 
 
+@lru_cache(maxsize=2**14)
 def name(value: str) -> Markup:
     """An identifier that may break after its separators, and is not longer than a line."""
-    breakable = escape(clean(value, 80))
+    breakable = str(escape(clean(value, 80)))
     for separator in "_./":
-        breakable = breakable.replace(separator, Markup("{}<wbr>").format(separator))
-    return breakable
+        breakable = breakable.replace(separator, f"{separator}<wbr>")
+    return Markup(breakable)
 
 
 def script(value: str, limit: int) -> Markup:
