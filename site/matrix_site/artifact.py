@@ -116,6 +116,7 @@ def artifact_pages(snapshot: Snapshot) -> Iterable[Page]:
             view={
                 "artifact": artifact,
                 "order": ORDERS[artifact.order.partition(":")[0]],
+                "key": _named(artifact.order_key) if artifact.order_key else None,
                 "parents": tuple(_named(name) for name in artifact.parents),
                 "children": _CHILDREN.get(artifact.name, ()),
                 "follows": _named(artifact.follows) if artifact.follows else None,

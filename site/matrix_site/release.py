@@ -14,7 +14,15 @@ from matrix_site.incompatibilities import Cure, cure_of
 from matrix_site.lane import facts, quick
 from matrix_site.outcomes import Step
 from matrix_site.overview import Band, advised, bands
-from matrix_site.page import KNOWN, Page, environment_page, href, pair_page, release_page
+from matrix_site.page import (
+    KNOWN,
+    Page,
+    environment_page,
+    href,
+    outcomes_page,
+    pair_page,
+    release_page,
+)
 from matrix_site.snapshot import LaneData, Snapshot
 from matrix_site.summary import Summary, Tally, start, stop, summarise
 from matrix_site.text import clean, day, duration, joined, moment
@@ -49,7 +57,8 @@ class Section:
     `told` says what became of it and `cure` what is known of its failure. `layout` is about mapping
     its index, which is `shifted` where other numbers are read then. `brought` are the versions of
     libraries that torch brought along. `alone` are other releases without a comparison with this
-    one, each with the URL of its page. `command` captures it.
+    one, each with the URL of its page. `outcomes` is the page of a lane that pins nothing,
+    `command` captures the release.
     """
 
     name: str
@@ -73,6 +82,7 @@ class Section:
     ways: tuple[Way, ...]
     advised: bool
     alone: tuple[tuple[str, str], ...]
+    outcomes: str
     command: str
 
 
@@ -167,6 +177,7 @@ def _section(
             for other in reversed(snapshot.settings.releases)
             if lane.settings.constraints and other != release and other not in compared
         ),
+        outcomes="" if lane.settings.constraints else href(outcomes_page(lane.name)),
         command=_command(lane, release),
     )
 

@@ -77,7 +77,7 @@ def test_every_order_rule_has_words(data: Path, settings: Settings) -> None:
     assert {artifact.order.partition(":")[0] for artifact in CATALOGUE} <= set(ORDERS)
     page = _pages(data, settings)["artifact/index_ivf"]
     assert page.view["order"].endswith("of the lengths in")
-    assert page.view["artifact"].order_key == "index_ivf_lengths"
+    assert page.view["key"].name == "index_ivf_lengths"
 
 
 def test_a_history_has_runs_with_the_verdict_between_them(data: Path, settings: Settings) -> None:

@@ -221,6 +221,7 @@ def test_a_lane_that_pins_nothing_shows_outcomes_and_no_pairs(
         ("cpu-latest", 0, True),
     ]
     assert not both[1].alone
+    assert [one.outcomes for one in both] == ["", "cpu-latest/index.html"]
 
 
 def test_a_quick_run_is_repeated_with_its_options_and_is_not_for_search_engines(
