@@ -5,6 +5,7 @@ data it takes nothing else.
 """
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
@@ -84,6 +85,7 @@ def pull_page(number: int, sha: str) -> str:
     return f"pr/{number}/{sha}/index.html"
 
 
+@lru_cache(maxsize=2**14)
 def href(path: str) -> str:
     """A path as a URL relative to the root; pages are named in full, which needs no server."""
     return quote(path)

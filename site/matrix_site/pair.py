@@ -88,6 +88,7 @@ class Surroundings:
     """
 
     settings: Settings
+    profiles: tuple[str, ...]
     lane: LaneData
     root: str
     environments: Mapping[str, str]
@@ -126,6 +127,7 @@ def surroundings(snapshot: Snapshot, lane: LaneData) -> Surroundings:
     }
     return Surroundings(
         settings=settings,
+        profiles=tuple(settings.profiles),
         lane=lane,
         root=root,
         environments=environments,
@@ -151,7 +153,6 @@ def pair_view(around: Surroundings, pair: Pair) -> PairView:
         records[1].torch_build if records[1] else "",
     )
     advice, back = (_advice(around, pair, way) for way in (pair, pair[::-1]))
-    profiles = tuple(around.settings.profiles)
     explains = (explanation or summary.starts) and not injected(records)
     return PairView(
         lane=lane.name,
@@ -175,8 +176,8 @@ def pair_view(around: Surroundings, pair: Pair) -> PairView:
         by_layer=by_layer(rows),
         ulps=ulps(rows),
         places=places(rows),
-        profiles=profiles,
-        tables=tables(rows, profiles, root),
+        profiles=around.profiles,
+        tables=tables(rows, around.profiles, root),
         pipeline=pipeline(rows, root),
         captures=captures(records),
         environment=differing,

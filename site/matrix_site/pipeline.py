@@ -9,7 +9,7 @@ from matrix_compare.schema import Verdict
 from matrix_site.comparison import Comparison, Comparisons
 from matrix_site.graph import Mark, pipeline_graph
 from matrix_site.page import artifact_page, href
-from matrix_site.summary import CHANGED, finals, start, summarise, tally, word
+from matrix_site.summary import CHANGED, SEVERITY, finals, start, summarise, word
 
 
 @cache
@@ -40,11 +40,13 @@ def _quiet(rows: list[Comparison]) -> bool:
 
 def _mark(rows: list[Comparison]) -> Mark:
     """What became of an artifact: the worst verdict over all its parts and passes."""
-    counts = tally(rows)
-    vague = " unsized" if counts.vague else ""
+    worst = min((row.verdict for row in rows), key=SEVERITY.index)
+    vague = worst is Verdict.DIFFERS and all(
+        row.unsized for row in rows if row.verdict is Verdict.DIFFERS
+    )
     return Mark(
-        style=f"{counts.worst.value}{vague}",
-        glyph=counts.worst.glyph,
-        word=word(counts.worst) + (" by an unknown amount" if vague else ""),
+        style=f"{worst.value}{' unsized' if vague else ''}",
+        glyph=worst.glyph,
+        word=word(worst) + (" by an unknown amount" if vague else ""),
         origin=any(row.role == "origin" and row.verdict in CHANGED for row in rows),
     )
