@@ -58,7 +58,7 @@ def advised(advice: Advice, sources: Sources) -> Answers:
     """The answers of an advice."""
     return Answers(
         index=_answer(_KEEP, advice.index, _index(advice, sources)),
-        ranking=_answer(_REINDEX, advice.reindex.ranking, _ranking(advice, sources)),
+        ranking=_answer(_RANKING, advice.reindex.ranking, _ranking(advice, sources)),
         runs=_answer(
             _runs(advice.b), advice.runs, _said(advice, sources, ("does-not-run", "runs"))
         ),
@@ -95,7 +95,7 @@ def judged(lane: LaneData, pair: Pair, command: str) -> Answers:
     ran = b in lane.captures and not why
     return Answers(
         index=_answer(_KEEP, index, [Statement(text=commands(kept))]),
-        ranking=_answer(_REINDEX, ranking, [Statement(text=commands(made))]),
+        ranking=_answer("If I re-index", ranking, [Statement(text=commands(made))]),
         runs=_answer(
             _runs(b),
             "yes" if ran else "no" if why else "unknown",
@@ -106,7 +106,7 @@ def judged(lane: LaneData, pair: Pair, command: str) -> Answers:
 
 
 _KEEP = "Keep my index?"
-_REINDEX = "If I re-index, my ranking"
+_RANKING = "If I re-index, my ranking"
 _TRAINING = "My training"
 
 

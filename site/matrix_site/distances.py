@@ -57,8 +57,9 @@ def by_layer(comparisons: Comparisons) -> Picture | None:
     equal = sum(point.largest == 0 for point in points)
     far = max((point for point in points if point.largest), key=lambda point: point.largest or 0)
     words = [
-        "Largest and mean absolute difference, layer by layer and then in pipeline order"
-        + (", of the first passages of a batch" if any(_sampled(comparisons)) else ""),
+        "Largest and mean absolute difference of each layer"
+        + (", for the first passages of a batch," if any(_sampled(comparisons)) else "")
+        + " and then of each step in pipeline order",
         f"{equal} of {len(points)} are equal bit by bit",
     ]
     if unknown:
@@ -85,16 +86,22 @@ def by_layer(comparisons: Comparisons) -> Picture | None:
 def ulps(comparisons: Comparisons) -> Picture | None:
     """The ULPs of where it starts or, where they are not on record, of the first behind it."""
     summary = summarise(comparisons)
-    found = (*summary.starts, summary.measured, summary.largest)
-    row = next((row for row in found if row and measured(row) and row.ulp_histogram), None)
+    first, others = summary.starts[:1], summary.starts[1:]
+    words = dict.fromkeys(first, "where it starts")
+    for rows, what in (
+        ((summary.measured,), "the first of a known size behind where it starts"),
+        (others, "where it starts as well"),
+        ((summary.largest,), "which moves farthest of the finished index"),
+    ):
+        words |= dict.fromkeys((row for row in rows if row and row not in words), what)
+    row = next((row for row in words if measured(row) and row.ulp_histogram), None)
     if row is None:
         return None
     counts = row.ulp_histogram
     elements, apart = sum(counts), sum(counts[1:])
-    starts = "where it starts" if row in summary.starts else "the first of a known size"
     caption = (
-        f"ULPs between the two in {listed((row.artifact,))}, {starts}: {apart:,} of {elements:,} "
-        f"elements ({percent(apart / elements) if elements else 0}) are apart, "
+        f"ULPs between the two in {listed((row.artifact,))}, {words[row]}: {apart:,} of "
+        f"{elements:,} elements ({percent(apart / elements) if elements else 0}) are apart, "
         f"by {number(row.max_ulp)} at most."
     )
     return Picture(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from matrix_compare.advice import Advice, Option
 from matrix_compare.change import Effectiveness, RankingChange
 from matrix_site.statement import Sources, Statement, statement
-from matrix_site.text import number, percent
+from matrix_site.text import number, percent, plural
 
 NOT_MEASURED = "not measured"
 
@@ -89,7 +89,8 @@ def _swaps(change: RankingChange) -> str:
     if not flips.pairs:
         return "none"
     gap = number(abs(flips.largest_gap))
-    return f"{flips.pairs:,} in {flips.queries:,} queries, at most {gap} apart"
+    queries = "1 query" if flips.queries == 1 else f"{flips.queries:,} queries"
+    return f"{plural(flips.pairs, 'pair')} in {queries}, at most {gap} apart"
 
 
 def _measure(one: Effectiveness) -> str:

@@ -76,6 +76,16 @@ class Table:
     counts: Tally
     lines: tuple[Line, ...]
 
+    @property
+    def measured(self) -> bool:
+        """Has any line figures?"""
+        return any(line.figures for line in self.lines)
+
+    @property
+    def mixed(self) -> bool:
+        """Did some change and others not?"""
+        return 0 < self.counts.of(Verdict.IDENTICAL) < self.counts.total
+
 
 @cache
 def tables(comparisons: Comparisons, profiles: tuple[str, ...], root: str) -> tuple[Table, ...]:

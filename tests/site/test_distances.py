@@ -93,4 +93,4 @@ def test_the_ulps_are_those_of_where_it_starts() -> None:
     vague = row("layers", "encoder.layer.0", verdict=Verdict.DIFFERS, reason=NO_VALUES)
     drawn = ulps(Comparisons((vague, behind)))
     assert drawn is not None
-    assert "in `D`, the first of a known size: 99 of 100" in drawn.caption
+    assert "in `D`, the first of a known size behind where it starts: 99 of 100" in drawn.caption

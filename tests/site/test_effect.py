@@ -63,7 +63,7 @@ def test_nothing_that_changed_looks_whole() -> None:
     assert table["Rank-biased overlap (least)"][1] == "0.9999 (0.7100)"
     assert table["Of the first 10 stay, whatever their order"][1] == "99.87%"
     assert table["nDCG@10"][1] == "0.3238 → 0.3248, +0.001 (95%: -0.002 to +0.004)"
-    assert table["Neighbours that swap"][1] == "6 in 5 queries, at most 3.5e-04 apart"
+    assert table["Neighbours that swap"][1] == "6 pairs in 5 queries, at most 3.5e-04 apart"
     assert "Kendall's tau (least)" not in table
 
 
