@@ -161,7 +161,8 @@ def test_an_earlier_site_is_replaced_whole(tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert write_site(FRAME, [page("index.html"), page("old/index.html")], (), out) == 2
     assert write_site(FRAME, [page("index.html")], (), out) == 1
-    assert sorted(_hashes(out)) == ["index.html", "static/site.js", "static/style.css"]
+    static = [f"static/{name}" for name in ("icon.svg", "site.js", "style.css")]
+    assert sorted(_hashes(out)) == ["index.html", *static]
     assert list(tmp_path.iterdir()) == [out]
 
 
