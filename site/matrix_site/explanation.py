@@ -97,7 +97,10 @@ class Grid:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CauseView:
-    """One cause; `told` says that its operation is one of a cause before it."""
+    """One cause; `told` says that its operation is one of a cause before it.
+
+    `anchor` is that of its script, if it is the first that has one.
+    """
 
     artifact: str
     op: str
@@ -110,6 +113,7 @@ class CauseView:
     controls: Some[Held]
     distances: tuple[Distance, ...]
     script: Script | None
+    anchor: str
     grids: tuple[Grid, ...]
 
 
@@ -136,6 +140,11 @@ class ExplanationView:
     causes: Some[CauseView]
     residue: tuple[Left, ...]
     sweeps: Some[Sweep]
+
+    @property
+    def script(self) -> bool:
+        """Is there a script to be run?"""
+        return any(cause.script for cause in self.causes.shown)
 
 
 def explanation_view(found: Explanation, builds: tuple[str, str]) -> ExplanationView:
@@ -192,6 +201,7 @@ def _left(remains: Mapping[str, Verdict]) -> tuple[Left, ...]:
 
 def _causes(found: Explanation) -> Iterable[CauseView]:
     told: set[str] = set()
+    first = next((cause for cause in found.causes if cause.reproduction), None)
     for place, cause in enumerate(found.causes):
         divergence = cause.divergence
         op = divergence.op if divergence and divergence.kind == "operation" else ""
@@ -209,6 +219,7 @@ def _causes(found: Explanation) -> Iterable[CauseView]:
             controls=_some(list(_held(cause)), _MOST_CONTROLS),
             distances=_distances(found, cause.reference) if cause.reference else (),
             script=_script(cause.reproduction) if cause.reproduction else None,
+            anchor="script" if cause is first else "",
             grids=_grids(found, cause.shapes) if cause.shapes else (),
         )
         told |= {op} - {""}
