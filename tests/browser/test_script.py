@@ -1,5 +1,6 @@
 """Without JavaScript a page says the same."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -31,21 +32,26 @@ def seen(page: "Page") -> list[str]:
     return found
 
 
-def _differences(visit: Visit, address: str) -> list[str]:
-    with visit(address) as page:
-        whole = seen(page)
-    with visit(address, java_script_enabled=False) as page:
-        plain = seen(page)
-    assert plain
-    return [text for text in {*whole, *plain} if whole.count(text) != plain.count(text)]
+def differences(visit: Visit, addresses: Sequence[str]) -> list[str]:
+    """Texts of pages that are there with scripts or without, and not both."""
+    told = []
+    for scripts in (True, False):
+        with visit("about:blank", java_script_enabled=scripts) as page:
+            for address in addresses:
+                page.goto(address)
+                told.append(seen(page))
+    found = []
+    for address, whole, plain in zip(
+        addresses, told[: len(addresses)], told[len(addresses) :], strict=True
+    ):
+        assert plain, address
+        apart = {text for text in {*whole, *plain} if whole.count(text) != plain.count(text)}
+        found += [f"{address}: {text}" for text in sorted(apart)]
+    return found
 
 
 def test_every_page_says_the_same_without_javascript(shown: Shown, visit: Visit) -> None:
-    found = [
-        f"{path}: {text}"
-        for path in samples(shown.kinds)
-        for text in _differences(visit, shown.address(path))
-    ]
+    found = differences(visit, [shown.address(path) for path in samples(shown.kinds)])
     assert not found, "\n".join(found)
 
 
@@ -61,4 +67,5 @@ def test_what_only_a_script_shows_or_hides_is_found(
     script: str, said: list[str], planted: Any, visit: Visit
 ) -> None:
     body = f"<p>a fact</p><b>another</b><script>{script}</script>"
-    assert _differences(visit, planted(body)) == said
+    address = planted(body)
+    assert differences(visit, [address]) == [f"{address}: {text}" for text in said]
