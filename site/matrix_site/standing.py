@@ -29,7 +29,7 @@ class LaneStanding:
     """A lane: every release of the matrix, every pair in short, and what is identical in a row.
 
     `consecutive` are the pairs of releases that have something to compare, oldest first, `bands`
-    the newest first; both are empty where nothing is ever compared.
+    the newest first. Where the lane pins nothing, nothing is compared, whatever verdicts there are.
     """
 
     data: LaneData
@@ -51,7 +51,7 @@ def lane_standing(snapshot: Snapshot, lane: LaneData, known: Sequence[Known]) ->
             release: _standing(lane, release, around.get(release, ()), known)
             for release in releases
         },
-        pairs={pair: _compared(snapshot, lane, pair) for pair in lane.pairs},
+        pairs={pair: _compared(snapshot, lane, pair) for pair in lane.pairs if compared},
         consecutive=tuple(pairwise(align(lane, releases))) if compared else (),
         bands=found,
     )
