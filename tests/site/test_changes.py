@@ -4,6 +4,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from matrix_capture.schema import STAGES, StageStatus
 from matrix_capture.settings import Settings
 from matrix_compare.advice import record_advices
@@ -86,6 +88,16 @@ def test_a_pair_without_verdicts_is_no_boundary(
     entry = told(tmp_path, settings)["2.7.1...2.8.0"]
     assert (entry.kind, entry.verdict) == ("uncompared", Verdict.NOT_RUN)
     assert entry.href == "torch/2.8.0/index.html"
+
+
+def test_a_lane_that_pins_nothing_has_no_pairs(
+    tmp_path: Path, settings: Settings, write_lane: Any
+) -> None:
+    free = msgspec.structs.replace(settings.lanes[LANE], constraints=None)
+    lanes = Settings(releases=settings.releases, lanes={"free": free}, profiles=settings.profiles)
+    write_lane(tmp_path, lane="free", releases=("2.7.1", "2.8.0", "2.9.0"))
+    kinds = {entry.subject: entry.kind for entry in recent(read_snapshot(tmp_path, lanes))}
+    assert kinds == {"2.7.1": "ran", "2.8.0": "ran", "2.9.0": "stopped"}
 
 
 def test_a_capture_that_stops_late_is_told_twice(
