@@ -42,9 +42,7 @@ class Cure:
 
 def known_pages(snapshot: Snapshot) -> Iterable[Page]:
     """The one page, which is there without any data as well."""
-    known = read_known()
-    found = {lane.name: _matches(lane, known) for lane in snapshot.lanes}
-    rows = tuple(_row(row, found) for row in known)
+    rows = incompatibilities(snapshot)
     now = sum(bool(row.shown) for row in rows)
     yield Page(
         path=KNOWN,
@@ -54,6 +52,13 @@ def known_pages(snapshot: Snapshot) -> Iterable[Page]:
         f"symptom, cure, sources. {now} of them can be seen in captures now.",
         view={"rows": rows, "now": now},
     )
+
+
+def incompatibilities(snapshot: Snapshot) -> tuple[Row, ...]:
+    """Every row, in the order in which they are tried."""
+    known = read_known()
+    found = {lane.name: _matches(lane, known) for lane in snapshot.lanes}
+    return tuple(_row(row, found) for row in known)
 
 
 def cure_of(record: Record, known: Sequence[Known]) -> Cure | None:

@@ -12,7 +12,7 @@ from matrix_compare.schema import Verdict
 from matrix_site.comparison import NOTHING, Comparison, Comparisons, Pair
 from matrix_site.heatmap import Kind, triangle
 from matrix_site.lane import facts, quick
-from matrix_site.page import artifact_page, href, release_page
+from matrix_site.page import href, release_page
 from matrix_site.snapshot import LaneData
 from matrix_site.summary import Tally, finals, start, stop, summarise, tally, unable, word
 
@@ -47,10 +47,9 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Column:
-    """One artifact of the matrix, and its page."""
+    """One artifact of the matrix."""
 
     name: str
-    href: str
     final: bool
 
 
@@ -235,16 +234,12 @@ def _columns(lane: LaneData) -> tuple[Column, ...]:
     shown = {artifact.name for artifact in expected(lane.settings.device, depth)}
     shown |= (compared := {row.artifact for rows in set(lane.pairs.values()) for row in rows})
     columns = [
-        Column(
-            name=artifact.name,
-            href=href(artifact_page(artifact.name)),
-            final=artifact.kind == "final",
-        )
+        Column(name=artifact.name, final=artifact.kind == "final")
         for artifact in CATALOGUE
         if artifact.name in shown
     ]
     if compared - set(BY_NAME):
-        columns.append(Column(name=OTHER, href="", final=False))
+        columns.append(Column(name=OTHER, final=False))
     return tuple(columns)
 
 

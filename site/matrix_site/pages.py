@@ -4,11 +4,11 @@ from collections.abc import Iterable
 
 from matrix_compare.known import read_known
 from matrix_site.artifact import artifact_pages
-from matrix_site.changes import changes_pages
+from matrix_site.changes import changes_pages, recent
 from matrix_site.comparison import Pair
 from matrix_site.crossing import indexes
 from matrix_site.environment import environment_pages
-from matrix_site.incompatibilities import known_pages
+from matrix_site.incompatibilities import incompatibilities, known_pages
 from matrix_site.lane import stale
 from matrix_site.method import method_pages
 from matrix_site.outcomes import Outcomes, outcomes
@@ -29,6 +29,12 @@ from matrix_site.release import release_pages
 from matrix_site.snapshot import LaneData, Snapshot
 from matrix_site.summary import SEVERITY
 from matrix_site.text import day, plural
+
+_MOST = 4
+"""So many of what came last and of what is known are told on the first page."""
+
+_QUIET = frozenset({"identical", "ran"})
+"""What brought nothing new is not among them."""
 
 
 def pages(snapshot: Snapshot) -> Iterable[Page]:
@@ -98,6 +104,8 @@ def _index(
             "indexes": [indexes(lane, releases) for lane in compared],
             "outcomes": [(found, href(outcomes_page(found.name))) for found in ran],
             "releases": [(name, href(release_page(name))) for name in reversed(releases)],
+            "recent": [entry for entry in recent(snapshot) if entry.kind not in _QUIET][:_MOST],
+            "known": sorted(incompatibilities(snapshot), key=lambda row: not row.shown)[:_MOST],
             "absent": [lane.name for lane in snapshot.lanes if lane.empty],
             "legend": SEVERITY,
         },

@@ -21,7 +21,7 @@ def test_it_prints_the_number_of_pages_and_where_they_start(
     out = tmp_path / "a site"
     assert main(["--data", str(data), "--out", str(out)]) == 0
     printed = capsys.readouterr()
-    assert printed.out.splitlines() == ["22 pages", f"{(out / 'index.html').as_uri()}"]
+    assert printed.out.splitlines() == ["144 pages", f"{(out / 'index.html').as_uri()}"]
     assert printed.err == ""
 
 
