@@ -237,6 +237,18 @@ def test_an_empty_folder_has_an_index(tmp_path: Path, settings: Settings, valida
     assert (held["time"], held["lanes"]) == (None, [])
 
 
+def test_the_example_of_the_documentation_runs(
+    data: Path, settings: Settings, tmp_path: Path
+) -> None:
+    for path, content in files(read_snapshot(data, settings)).items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(content)
+    code = (ROOT / "docs/api.md").read_text("utf-8").split("```python\n")[1].split("```")[0]
+    code = code.replace("https://colbert-matrix.example/", f"{tmp_path.as_uri()}/")
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines()[1].startswith("cpu-pinned 2.7.1 2.8.0 differs probe_normalize ")
+
+
 # What it tells: the objects of compare, and no others.
 
 
