@@ -12,6 +12,7 @@ from tests.browser.conftest import Shown
 
 ALLOWED = {
     "Property “paint-order” doesn't exist": "it is in SVG 2 and in every browser",
+    "This document appears to be written in": "names and versions are in no language",
     "not in Unicode Normalization Form C": "names in the data are shown as they were recorded",
 }
 """Part of a message that is no fault, and why it is none."""

@@ -23,13 +23,17 @@ def listen(page: "Page", root: str) -> list[str]:
         if not made.url.startswith(root):
             heard.append(f"elsewhere: {made.url}")
 
+    def unanswered(made: Any) -> None:
+        if made.failure != "net::ERR_ABORTED":  # which is what leaving a page does
+            heard.append(f"failed: {made.url}")
+
     def response(got: Any) -> None:
         if got.status >= 400:
             heard.append(f"{got.status}: {got.url}")
 
     page.on("console", lambda message: heard.append(f"console: {message.text}"))
     page.on("pageerror", lambda error: heard.append(f"error: {error.message}"))
-    page.on("requestfailed", lambda failed: heard.append(f"failed: {failed.url}"))
+    page.on("requestfailed", unanswered)
     page.on("dialog", dialog)
     page.on("request", request)
     page.on("response", response)
