@@ -53,11 +53,13 @@ def differences(a: Record, b: Record) -> tuple[Difference, ...]:
 def _differences(
     section: str, a: Mapping[str, str | int], b: Mapping[str, str | int]
 ) -> list[Difference]:
-    return [
+    # Few differ of many, and a site asks this of every pair.
+    differing = sorted(name for name in a.keys() | b.keys() if a.get(name) != b.get(name))
+    found = (
         Difference(section=section, name=name, a=_text(a, name), b=_text(b, name))
-        for name in sorted(a.keys() | b.keys())
-        if _text(a, name) != _text(b, name)
-    ]
+        for name in differing
+    )
+    return [difference for difference in found if difference.a != difference.b]
 
 
 def _text(values: Mapping[str, str | int], name: str) -> str | None:

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from matrix_compare.comparable import Difference, environment_difference, obstacles
+from matrix_compare.comparable import Difference, differences, environment_difference, obstacles
 from tests.compare.conftest import record_of
 
 
@@ -40,3 +40,16 @@ def test_the_environment_tells_both_values() -> None:
         Difference(section="environ", name="OMP_NUM_THREADS", a="2", b=None),
     )
     assert environment_difference(a, a) == ()
+
+
+def test_all_that_differs_has_what_the_environment_and_the_obstacles_tell() -> None:
+    a = record_of("2.7.1", host={"cudnn": 2}, factors={"python": "3.11"})
+    b = record_of("2.8.0", host={"cudnn": "2"}, factors={"python": "3.12"}, inputs={})
+    found = differences(a, b)
+    assert found[: len(environment_difference(a, b))] == environment_difference(a, b)
+    assert {(one.section, one.name) for one in found} == {
+        ("packages", "torch"),
+        ("factors", "python"),
+        ("inputs", "checkpoint"),
+        ("inputs", "collection"),
+    }
