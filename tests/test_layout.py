@@ -37,6 +37,7 @@ ALLOWED = {
         "matrix_capture.catalogue",
         "matrix_capture.settings",
         "matrix_capture.errors",
+        "matrix_capture.measurement",
     ),
 }
 

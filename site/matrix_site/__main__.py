@@ -1,6 +1,7 @@
 """`python -m matrix_site`: publish a data folder."""
 
 import argparse
+import gc
 import re
 import sys
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from matrix_site.snapshot import read_snapshot
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     options = _parser().parse_args(arguments)
+    gc.disable()  # a site is all that is made before the end, and looking for rubbish takes a sixth
     try:
         snapshot = read_snapshot(options.data, read_settings(), options.lane, options.today)
         for problem in snapshot.problems:

@@ -24,12 +24,26 @@ def pipeline(comparisons: Comparisons, root: str) -> Markup | None:
     if not any(row.verdict in CHANGED for row in comparisons):
         return None
     summary = summarise(comparisons)
+    marks = ((name, _mark(rows)) for name, rows in by_name.items() if not _quiet(rows))
+    return _drawn(
+        f"{start(summary)}; {finals(summary)}".replace("`", ""),
+        tuple(artifact.name for artifact in CATALOGUE if artifact.name in by_name),
+        tuple(marks),
+        root,
+    )
+
+
+@cache
+def _drawn(
+    description: str, names: tuple[str, ...], marks: tuple[tuple[str, Mark], ...], root: str
+) -> Markup:
+    """Pairs that differ in other numbers but in the same places share their picture."""
     return pipeline_graph(
         "graph",
         "The pipeline",
-        f"{start(summary)}; {finals(summary)}".replace("`", ""),
-        tuple(artifact.name for artifact in CATALOGUE if artifact.name in by_name),
-        {name: _mark(rows) for name, rows in by_name.items() if not _quiet(rows)},
+        description,
+        names,
+        dict(marks),
         lambda name: root + href(artifact_page(name)),
     )
 

@@ -53,7 +53,7 @@ def name(value: str) -> Markup:
     breakable = str(escape(clean(value, 80)))
     for separator in "_./":
         breakable = breakable.replace(separator, f"{separator}<wbr>")
-    return Markup(breakable)
+    return Markup(breakable)  # noqa: S704 - escaped above
 
 
 def script(value: str, limit: int) -> Markup:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from matrix_capture.errors import MatrixError
@@ -71,6 +71,7 @@ def test_other_dtypes_and_numbers_of_axes_are_other_forms(tmp_path: Path) -> Non
     assert [f.sizes for f in forms["num_passages"]] == [()]
 
 
+@settings(deadline=None)  # the first example waits for Arrow
 @given(shapes=st.lists(st.lists(st.integers(0, 2**40), min_size=2, max_size=2), min_size=1))
 def test_sizes_hold_every_shape(
     shapes: list[list[int]], tmp_path_factory: pytest.TempPathFactory
