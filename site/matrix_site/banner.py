@@ -1,7 +1,7 @@
 """What is told of the site elsewhere: a badge for each lane, and the picture of a link to it."""
 
 from collections.abc import Iterable
-from itertools import groupby, pairwise
+from itertools import pairwise
 
 import msgspec
 
@@ -17,6 +17,7 @@ from matrix_site.summary import CHANGED, SEVERITY, summarise
 from matrix_site.text import plural
 
 CARD = "card.png"
+_SAME = "one box, one finished index"
 _SUBJECT = "ColBERT \N{MULTIPLICATION SIGN} torch"
 
 
@@ -40,7 +41,7 @@ def badges(snapshot: Snapshot) -> Iterable[Asset]:
 def site_card(snapshot: Snapshot, sentence: str, lines: tuple[str, ...]) -> Asset:
     """The picture of the whole site: a strip of releases for each lane that is compared."""
     strips = [
-        (lane.settings.title, tuple(_segments(lane, snapshot.settings.releases)))
+        (f"{lane.settings.title}: {_SAME}", tuple(_segments(lane, snapshot.settings.releases)))
         for lane in snapshot.lanes
         if lane.settings.constraints and align(lane, snapshot.settings.releases)
     ]
@@ -74,8 +75,13 @@ def _steps(lane: LaneData, releases: tuple[str, ...]) -> list[Verdict]:
 
 
 def _segments(lane: LaneData, releases: tuple[str, ...]) -> Iterable[Segment]:
-    """Releases in a row, oldest first; each that changes the index stands alone."""
-    for verdict, run in groupby([Verdict.IDENTICAL, *_steps(lane, releases)]):
-        count = len(list(run))
-        same = verdict is Verdict.IDENTICAL
-        yield from [(count, verdict.value)] if same else [(1, verdict.value)] * count
+    """Bands of releases with the same finished index, each in the style of what it began with."""
+    first, *later = align(lane, releases)
+    bands = [(Verdict.IDENTICAL, [first])]
+    for release, verdict in zip(later, _steps(lane, releases), strict=True):
+        if verdict is Verdict.IDENTICAL:
+            bands[-1][1].append(release)
+        else:
+            bands.append((verdict, [release]))
+    for verdict, band in bands:
+        yield "\N{EN DASH}".join(dict.fromkeys((band[0], band[-1]))), len(band), verdict.value

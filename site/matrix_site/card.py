@@ -16,8 +16,8 @@ NAME = "colbert-matrix"
 WIDTH, HEIGHT = 1200, 630
 """In pixels, as Open Graph has it."""
 
-Segment = tuple[int, str]
-"""How many releases in a row, and the style of the verdict that stands for them."""
+Segment = tuple[str, int, str]
+"""The name of some releases in a row, how many they are, and the style of their verdict."""
 
 _FINE = 2  # drawn so many times larger, then reduced: edges become smooth
 _MARGIN = 72
@@ -64,20 +64,19 @@ def card(title: str, lines: Sequence[str], bars: Sequence[tuple[str, Sequence[Se
 
 
 def _strip(draw: "ImageDraw", y: float, segments: Sequence[Segment]) -> None:
-    """Releases from left to right, as wide as they are many, with a sign and words if they fit."""
-    found = [(count, style) for count, style in segments if count > 0]
-    whole = sum(count for count, _ in found)
+    """Releases from left to right, as wide as they are many, with a sign and a name if they fit."""
+    found = [(name, count, style) for name, count, style in segments if count > 0]
+    whole = sum(count for _, count, _ in found)
     x = float(_MARGIN)
-    for count, style in found:
+    for name, count, style in found:
         width = _INNER * count / whole
         gap = min(4.0, width / 4)
         _box(draw, (x, y, x + width - gap, y + _STRIP), ground(style), radius=6)
         if width > 36:
             _sign(draw, x + 18, y + _STRIP / 2, style)
-        for label in (f"{count:,} {_plain(style.replace('_', ' '), 40)}", f"{count:,}"):
-            if width > 48 + _length(draw, label, 24):
-                _write(draw, (x + 36, y + 5), label, 24, COLOURS["page"])
-                break
+        label = _plain(name, 40)
+        if width > 48 + _length(draw, label, 24):
+            _write(draw, (x + 36, y + 5), label, 24, COLOURS["page"])
         x += width
 
 
