@@ -1,12 +1,15 @@
 """Which kinds of pages a site has, found by looking at it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from matrix_capture.settings import read_settings
 from tests.site.conftest import ROOT
 
-REQUIRED = frozenset({"empty", "index", "pair"})
+REQUIRED = {
+    *("empty", "index", "lane", "torch", "pair", "artifact", "env", "pr"),
+    *("indexes", "known", "changes", "method"),
+}
 """What must be among them: a kind that is gone is not one that passes."""
 
 _LANES = frozenset(read_settings(ROOT / "matrix.toml").lanes)
@@ -30,6 +33,16 @@ def samples(found: Mapping[str, Iterable[str]]) -> list[str]:
         for pages in map(list, found.values())
         for page in dict.fromkeys(pages[::-1][:1] + pages[:1])
     ]
+
+
+def fullest(folder: Path, pages: Sequence[str]) -> str:
+    """The first page of a kind that search engines are told of, if they are told of any."""
+    return next((page for page in pages if is_listed(folder / page)), pages[0])
+
+
+def is_listed(page: Path) -> bool:
+    """Whether search engines are told of a page: not of quick runs, nor of pull requests."""
+    return '<meta name="robots" content="noindex">' not in page.read_text("utf-8")
 
 
 def _kind(path: PurePosixPath, site: str) -> str:

@@ -6,7 +6,7 @@ import pytest
 
 from matrix_compare.schema import Verdict
 from tests.browser.conftest import Shown, Visit
-from tests.browser.kinds import samples
+from tests.browser.kinds import fullest, samples
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -149,6 +149,6 @@ def test_pictures_for_a_person_to_look_at(
         for scheme in ("light", "dark"):
             with visit("about:blank", width, color_scheme=scheme) as page:
                 for kind, pages in shown.kinds.items():
-                    page.goto(shown.address(pages[0]))
+                    page.goto(shown.address(fullest(shown.example.folder, pages)))
                     path = folder / f"{kind}-{width}-{scheme}.png"
                     page.screenshot(path=path, full_page=True)

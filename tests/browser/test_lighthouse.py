@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.browser.conftest import SCORES, Shown
+from tests.browser.kinds import fullest, is_listed
 from tests.browser.serving import serving
 
 pytestmark = pytest.mark.slow
@@ -65,15 +66,11 @@ def _failed(report: Mapping[str, Any], category: str) -> list[str]:
     ]
 
 
-def _is_hidden(path: Path) -> bool:
-    return '<meta name="robots" content="noindex">' in path.read_text("utf-8")
-
-
 def test_every_kind_of_page_has_its_scores(shown: Shown, lighthouse: Any) -> None:
     found = []
     for pages in shown.kinds.values():
-        listed = [path for path in pages if not _is_hidden(shown.example.folder / path)]
-        path = (listed or pages)[0]
+        path = fullest(shown.example.folder, pages)
+        listed = is_listed(shown.example.folder / path)
         report = lighthouse(shown.address(path))
         SCORES[path] = scores(report)
         # What is kept from search engines on purpose need not please them.

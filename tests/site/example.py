@@ -10,6 +10,7 @@ import msgspec
 
 from matrix_capture.schema import Control, Observer, StageStatus
 from matrix_compare.advice import record_advices, record_crossings
+from matrix_compare.check import write_check
 from matrix_compare.explanation import explanation_path
 from matrix_compare.schema import NO_VALUES, Verdict
 from matrix_site.__main__ import main
@@ -17,6 +18,7 @@ from tests.site.conftest import WriteLane, make_comparison, make_record
 from tests.site.test_advice import advice, crossing
 from tests.site.test_explanation import EXPLANATION
 from tests.site.test_outcomes import RUNS
+from tests.site.test_pull import check, checked, line
 from tests.site.test_render import HOSTILE
 
 BASELINE = "cpu-pinned"
@@ -51,6 +53,7 @@ def make_example(folder: Path, write_lane: WriteLane, origin: str) -> Example:
     records = [make_record(OPEN, release, **changes) for release, changes in RUNS.items()]
     write_lane(data, lane=OPEN, releases=tuple(RUNS), failed=(), records=records)
     _write_hostile(data, write_lane)
+    _write_check(data)
     return Example(
         folder=folder,
         site=_publish(data, folder / "colbert-matrix", origin, LANES),
@@ -155,6 +158,13 @@ def _write_hostile(data: Path, write_lane: WriteLane) -> None:
     record_advices(data, QUICK, [given])
     for name in (b"\xff\xfe", b"<script>alert(1)<", b"..%2f..%2f"):
         (data / "digests" / os.fsdecode(name)).mkdir()
+
+
+def _write_check(data: Path) -> None:
+    """A pull request that has every verdict, and hostile text."""
+    lines = [line("index_codes", verdict, role="origin") for verdict in Verdict]
+    lines += [line(text, reason=text) for text in HOSTILE]
+    write_check(data, check(checked(*lines, doubts=HOSTILE), checked(torch=PAIR[0])))
 
 
 def _fields(text: str) -> dict[str, Any]:
