@@ -163,7 +163,7 @@ def _write_hostile(data: Path, write_lane: WriteLane) -> None:
 def _write_check(data: Path) -> None:
     """A pull request that has every verdict, and hostile text."""
     lines = [line("index_codes", verdict, role="origin") for verdict in Verdict]
-    lines += [line(text, reason=text) for text in HOSTILE]
+    lines += [line(text, reason=text) for text in HOSTILE if text]
     write_check(data, check(checked(*lines, doubts=HOSTILE), checked(torch=PAIR[0])))
 
 

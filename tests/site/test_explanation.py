@@ -444,7 +444,7 @@ def test_hostile_strings_stay_text(text: str, lane: Path, settings: Settings) ->
     html = _page(lane, settings)
     tree = html5lib.HTMLParser(strict=True, namespaceHTMLElements=False).parse(html)
     assert [e.attrib for e in tree.iter() if e.tag in {"script", "img"}] == [
-        {"src": "../../static/site.js", "defer": ""}
+        {"src": "../../static/site.js", "defer": "", "blocking": "render"}
     ]
     assert not any(name.startswith("on") for e in tree.iter() for name in e.attrib)
     links = [e.attrib["href"] for e in tree.iter() if "href" in e.attrib]
