@@ -96,9 +96,10 @@ class Overview:
 
     `layered` says whether the columns show the parts of layers. `captured`, `failed` and `unable`
     add up to the releases with a digest file; `identical`, `alike` (in the finished index only),
-    `changed` and `uncompared` to the consecutive pairs. `releases` are those with something to
-    compare, oldest first; of their pairs the `lacking` were not compared, the others are in
-    `pairs`, whose pages lie below `base`. `heat` is a picture of them.
+    `changed` and `uncompared` to the consecutive pairs. At so many of those that are not identical
+    an index was `searched` across, and at so many of these it may be `kept`. `releases` are those
+    with something to compare, oldest first; of their pairs the `lacking` were not compared, the
+    others are in `pairs`, whose pages lie below `base`. `heat` is a picture of them.
     """
 
     name: str
@@ -112,6 +113,8 @@ class Overview:
     alike: int
     changed: int
     uncompared: int
+    searched: int
+    kept: int
     ladder: tuple[Band | Boundary, ...]
     stages: tuple[Stage, ...]
     columns: tuple[Column, ...]
@@ -132,6 +135,12 @@ def overview(
     aligned = align(lane, releases)
     consecutive = list(pairwise(aligned))
     outcomes = [_outcome(lane.pairs.get(pair, NOTHING)) for pair in consecutive]
+    advices = (lane.advices.get(pair) for pair in consecutive)
+    answers = [
+        advice.index
+        for advice, outcome in zip(advices, outcomes, strict=True)
+        if advice and outcome != _SAME
+    ]
     columns = _columns(lane)
     stopped = sum(bool(stop(lane, release)) for release in lane.captures)
     idle = sum(bool(unable(lane, release)) for release in lane.captures)
@@ -150,6 +159,8 @@ def overview(
         - outcomes.count(_SAME)
         - outcomes.count(_SAME_INDEX),
         uncompared=sum(pair not in lane.pairs for pair in consecutive),
+        searched=sum(answer != "unknown" for answer in answers),
+        kept=answers.count("keep"),
         ladder=_ladder(lane, releases, aligned, hrefs),
         stages=tuple(
             Stage(name=name, span=len(list(group)))

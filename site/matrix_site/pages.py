@@ -164,7 +164,15 @@ def _sentence(snapshot: Snapshot, views: list[Overview]) -> str:
         f"and {changed} {'changes' if changed == 1 else 'change'} the index"
     )
     rest = f"; {open_} {_are(open_)} not compared yet" if open_ else ""
-    return f"{captures}; of {plural(total, 'consecutive pair')}, {compared}{rest}."
+    searched = sum(view.searched for view in views)
+    kept = sum(view.kept for view in views)
+    advice = (
+        f" At {kept} of the {plural(searched, 'change')} where it was tried, an index made before "
+        "may be kept."
+        if searched
+        else ""
+    )
+    return f"{captures}; of {plural(total, 'consecutive pair')}, {compared}{rest}.{advice}"
 
 
 def _are(count: int) -> str:

@@ -106,6 +106,22 @@ def test_the_page_of_a_pair_gives_advice_on_both_ways(page: Any) -> None:
     assert "nox -s advise -- 2.7.1 2.8.0" in text
 
 
+@pytest.mark.parametrize(
+    ("answers", "told"),
+    [
+        ([], "changes the index.</p>"),
+        (["keep"], "At 1 of the 1 change where it was tried, an index made before may be kept."),
+        (["re-index"], "At 0 of the 1 change where it was tried"),
+        (["unknown"], "changes the index.</p>"),
+    ],
+)
+def test_the_first_sentence_counts_where_an_index_may_be_kept(
+    answers: list[Any], told: str, page: Any
+) -> None:
+    text = page(*(advice(index=answer) for answer in answers), path="index.html")
+    assert told in text
+
+
 def test_without_advice_there_is_none(page: Any) -> None:
     text = page()
     assert 'aria-label="Advice"' not in text
