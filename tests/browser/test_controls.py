@@ -95,3 +95,36 @@ def test_old_data_say_so(shown: Shown, visit: Visit, days: int, *, told: bool) -
         stale = page.get_by_text("Stale.").and_(page.locator("main > .notice *"))
         assert bool(stale.count()) is told
         assert not told or "62 days old" in page.inner_text("main > .notice")
+
+
+def test_the_choice_of_a_lane_keeps_the_focus(shown: Shown, visit: Visit) -> None:
+    with visit(shown.address(_INDEX)) as page:
+        _choice(page, "in").select_option(STALE)
+        assert _lanes(page) == [STALE]
+        assert page.evaluate("document.activeElement.name") == "in"
+
+
+def test_a_square_of_the_picture_leads_to_its_pair(shown: Shown, visit: Visit) -> None:
+    with visit(shown.address(_INDEX)) as page:
+        section = page.locator(f"[data-lane='{BASELINE}']")
+        releases = str(section.get_attribute("data-releases")).split()
+        picture = section.locator("svg.triangle")
+        place, size = (
+            float(str(picture.locator("pattern").first.get_attribute(name)))
+            for name in ("x", "width")
+        )
+        picture.scroll_into_view_if_needed()
+        box = picture.bounding_box()
+        assert box
+        scale = box["width"] / page.evaluate(
+            "document.querySelector('svg.triangle').viewBox.baseVal.width"
+        )
+        # The second square of the first row: the oldest release and the third.
+        at = {"x": (place + 1.5 * size) * scale, "y": (place + 0.5 * size) * scale}
+        picture.click(position=at)
+        page.wait_for_url(f"**/pair/{releases[0]}...{releases[2]}/index.html")
+        page.go_back()
+        corner = {"x": (place + 0.5 * size) * scale, "y": (place + 1.5 * size) * scale}
+        section.locator("svg.triangle").click(position=corner)
+        assert page.url.endswith("index.html")
+        assert "pair/" not in page.url

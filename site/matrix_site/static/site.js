@@ -16,18 +16,18 @@
   };
 
   const select = (label, names, chosen, change) => {
-    const options = names.map(([value, text]) =>
-      make("option", { value, selected: value === chosen }, text));
-    const choice = make("select", { onchange: change }, ...options);
+    const options = names.map((value) =>
+      make("option", { value, selected: value === chosen }, value));
+    const choice = make("select", { name: label, onchange: change }, ...options);
     return [choice, make("label", {}, label + " ", choice)];
   };
 
   const ageOfData = () => {
     const days = Math.floor((Date.now() - Date.parse(page.date)) / 864e5);
     if (!(days > Number(page.stale))) return;
-    const text = `The data of this page are ${days} days old; what was released since is not in them.`;
-    document.querySelector("main").prepend(
-      make("p", { className: "notice" }, make("strong", {}, "Stale. "), text));
+    document.querySelector("main").prepend(make("p", { className: "notice" },
+      make("strong", {}, "Stale. "),
+      `The data of this page are ${days} days old; what was released since is not in them.`));
   };
 
   const onlyWhatChanged = (table) => {
@@ -39,7 +39,8 @@
     region.before(make("p", { className: "filter" }, make("label", {}, box, " Only what changed")));
   };
 
-  const pairPage = (section, a, b) => `${section.dataset.base}pair/${a}...${b}/index.html`;
+  const pairPage = ({ dataset }, pair) =>
+    dataset.lacking.split(" ").includes(pair) ? "" : `${dataset.base}pair/${pair}/index.html`;
 
   // Every square leads to the page of its pair.
   const squares = (section) => {
@@ -54,40 +55,39 @@
       const [column, row] = [event.clientX - box.left, event.clientY - box.top].map(
         (place) => Math.floor((place * scale - room) / size));
       return row >= 0 && column >= row && column + 1 < releases.length
-        ? [releases[row], releases[column + 1]] : null;
+        && pairPage(section, `${releases[row]}...${releases[column + 1]}`);
     };
     picture.onmousemove = (event) => { picture.style.cursor = at(event) ? "pointer" : ""; };
-    picture.onclick = (event) => {
-      const pair = at(event);
-      if (pair) location.href = pairPage(section, ...pair);
-    };
+    picture.onclick = (event) => { if (at(event)) location.href = at(event); };
   };
 
   const fromTo = (place) => {
-    const lanes = new Map([...document.querySelectorAll("section[data-lane]")].map(
-      (section) => [section.dataset.lane, section]));
+    const lanes = new Map([...document.querySelectorAll("section[data-lane]")]
+      .filter((section) => section.dataset.releases)
+      .map((section) => [section.dataset.lane, section]));
     if (!lanes.size) return;
     const all = [...lanes.keys()];
-    const names = all.map((lane) => [lane, lane]);
     const status = make("p", { role: "status" });
     const form = make("form", { className: "choose" });
 
     const draw = (lane) => {
-      const { releases, lacking } = lanes.get(lane).dataset;
-      const known = releases.split(" ");
-      const versions = known.map((version) => [version, version]);
-      const [from, fromLabel] = select("From torch", versions, known.at(-2), null);
-      const [to, toLabel] = select("to", versions, known.at(-1), null);
-      const change = (event) => { remembered.set(event.target.value); show(event.target.value); };
-      const laneLabel = all.length > 1 ? [select("in", names, lane, change)[1]] : [];
+      const known = lanes.get(lane).dataset.releases.split(" ");
+      const [from, fromLabel] = select("From torch", known, known.at(-2), null);
+      const [to, toLabel] = select("to", known, known.at(-1), null);
+      const change = (event) => {
+        remembered.set(event.target.value);
+        show(event.target.value);
+        form.elements.in.focus();
+      };
+      const laneLabel = all.length > 1 ? [select("in", all, lane, change)[1]] : [];
       form.onsubmit = (event) => {
         event.preventDefault();
         const [a, b] = [from.value, to.value].sort(
           (one, other) => known.indexOf(one) - known.indexOf(other));
-        const pair = `${a}...${b}`;
+        const found = pairPage(lanes.get(lane), `${a}...${b}`);
         if (a === b) status.textContent = "Choose two releases.";
-        else if (lacking.split(" ").includes(pair)) status.textContent = `${pair} was not compared.`;
-        else location.href = pairPage(lanes.get(lane), a, b);
+        else if (!found) status.textContent = `${a}...${b} was not compared.`;
+        else location.href = found;
       };
       form.replaceChildren(fromLabel, toLabel, ...laneLabel, make("button", {}, "Compare"), status);
     };
@@ -102,7 +102,10 @@
     if (all.length > 1) {
       const every = make("button", {
         type: "button",
-        onclick: () => { for (const section of lanes.values()) section.hidden = false; },
+        onclick: () => {
+          remembered.set("");
+          for (const section of lanes.values()) section.hidden = false;
+        },
       }, "Show every lane");
       place.after(make("p", {}, every));
     }
