@@ -146,22 +146,44 @@ def _shared(
 ) -> dict[Pair, Comparisons]:
     """Comparisons by pair, in pipeline order; parts and scopes stay in order of capture."""
     made: dict[tuple[int, str], Comparison] = {}
-    shared: dict[tuple[Comparison, ...], Comparisons] = {}
+    shared: dict[tuple[tuple[int, ...], int, int], Comparisons] = {}
     found: dict[Pair, Comparisons] = {}
-    for (a, b), numbers in sorted(members):
-        left, right = dtypes.get(a, {}), dtypes.get(b, {})
-        comparisons = []
-        for number in sorted((which[row] for row in numbers), key=order.__getitem__):
-            row = rows[number]
-            place = row["artifact"] or "", row["part"] or "", row["scope"] or ""
-            dtype = _dtype(left.get(place, ""), right.get(place, ""))
-            key = number, dtype
-            if key not in made:
-                made[key] = _comparison(row, place, dtype)
-            comparisons.append(made[key])
-        whole = tuple(comparisons)
-        found[a, b] = shared.setdefault(whole, Comparisons(whole))
+    alike = _alike(dtypes)
+    for (a, b), members_of in sorted(members):
+        numbers = tuple(sorted((which[row] for row in members_of), key=order.__getitem__))
+        key = numbers, alike.get(a, 0), alike.get(b, 0)
+        if key not in shared:
+            comparisons = (
+                _made(made, number, rows[number], dtypes.get(a, {}), dtypes.get(b, {}))
+                for number in numbers
+            )
+            shared[key] = Comparisons(tuple(comparisons))
+        found[a, b] = shared[key]
     return found
+
+
+def _alike(dtypes: Mapping[str, Dtypes]) -> dict[str, int]:
+    """A number for each release, the same where all dtypes are; 0 is for no capture."""
+    numbers: dict[frozenset[tuple[Place, str]], int] = {}
+    return {
+        release: numbers.setdefault(frozenset(found.items()), len(numbers) + 1)
+        for release, found in dtypes.items()
+    }
+
+
+def _made(
+    made: dict[tuple[int, str], Comparison],
+    number: int,
+    row: dict[str, Any],
+    left: Dtypes,
+    right: Dtypes,
+) -> Comparison:
+    """The comparison that says what a row says of these dtypes, which is made once."""
+    place = row["artifact"] or "", row["part"] or "", row["scope"] or ""
+    key = number, _dtype(left.get(place, ""), right.get(place, ""))
+    if key not in made:
+        made[key] = _comparison(row, place, key[1])
+    return made[key]
 
 
 def _dtype(a: str, b: str) -> str:

@@ -23,7 +23,16 @@ from matrix_site.page import FEED, KNOWN, Page, environment_page, href, pair_pag
 from matrix_site.pipeline import pipeline
 from matrix_site.places import Places, places
 from matrix_site.reproduce import Command, command, injected, reproduction
-from matrix_site.sides import Fact, Facts, captures, environment, failures, missing, moved
+from matrix_site.sides import (
+    Fact,
+    Facts,
+    captures,
+    environment,
+    failures,
+    missing,
+    moved,
+    provenance,
+)
 from matrix_site.snapshot import LaneData, Snapshot
 from matrix_site.statement import Sources
 from matrix_site.summary import Tally, headline, summarise
@@ -96,6 +105,7 @@ class Surroundings:
     neighbours: Mapping[Pair, tuple[Pair | None, Pair | None]]
     verdicts: str
     digests: Mapping[str, str]
+    provenance: Mapping[str, Mapping[str, str]]
     stale: str
 
 
@@ -135,6 +145,7 @@ def surroundings(snapshot: Snapshot, lane: LaneData) -> Surroundings:
         neighbours=_neighbours(lane, settings.releases),
         verdicts=data_path(lane),
         digests={release: data_path(lane, release) for release in lane.captures},
+        provenance={name: provenance(held.record) for name, held in lane.captures.items()},
         stale=stale(lane, snapshot.today, settings.site.stale_after_days),
     )
 
@@ -179,7 +190,7 @@ def pair_view(around: Surroundings, pair: Pair) -> PairView:
         profiles=around.profiles,
         tables=tables(rows, around.profiles, root),
         pipeline=pipeline(rows, root),
-        captures=captures(records),
+        captures=captures(*(around.provenance.get(release, {}) for release in pair)),
         environment=differing,
         same=joined(tuple(facts.title.lower() for facts in differing if not facts.differing), 5),
         environments=tuple(

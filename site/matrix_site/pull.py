@@ -132,7 +132,7 @@ def _release(checked: Checked) -> Release:
         measures=tuple(_measures(checked.base, checked.head)),
         lines=tuple(map(_line, ordered[:_MOST])),
         more=max(0, len(ordered) - _MOST),
-        doubts=checked.doubts[:_MOST],
+        doubts=tuple(filter(None, checked.doubts[:_MOST])),
     )
 
 

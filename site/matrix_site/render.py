@@ -95,7 +95,7 @@ def _write(frame: Frame, pages: Iterable[Page], folder: Path) -> int:
         path.parent.mkdir(parents=True, exist_ok=True)
         template = jinja.get_template(page.template)
         html = template.render(page=page, root=page.root, frame=frame, **page.view)
-        path.write_text(html, encoding="utf-8", newline="\n")
+        path.write_bytes(html.encode("utf-8"))
         number += 1
     return number
 

@@ -72,14 +72,33 @@ def failures(lane: LaneData, pair: Pair) -> tuple[str, ...]:
     )
 
 
-def captures(records: Records) -> tuple[Fact, ...]:
-    """When and with what both sides were captured, and the outcome and seconds of each stage."""
-    a, b = (_provenance(record) if record else {} for record in records)
+def captures(a: Mapping[str, str], b: Mapping[str, str]) -> tuple[Fact, ...]:
+    """The provenance of both sides beside each other."""
     return tuple(
         Fact(name=name, a=a.get(name) or NONE, b=b.get(name) or NONE)
         for name in (*_PROVENANCE, *STAGES)
         if name not in _SELDOM or a.get(name) or b.get(name)
     )
+
+
+def provenance(record: Record) -> dict[str, str]:
+    """When and with what a side was captured, and the outcome and seconds of each stage."""
+    time = moment(record.started)
+    code = record.capture_code
+    options = (f"{name} = {value}" for name, value in sorted(record.options.items()))
+    shown = {
+        "torch build": clean(record.torch_build, 60),
+        "captured": f"{day(time)}, {time:%H:%M} UTC" if time else clean(record.started, 40),
+        "by": f"matrix_capture {clean(code.version, 30)}, {clean(code.hash, 13)}",
+        "options": clean("; ".join(options), 200) or "none",
+        "note": clean(record.note, 200),
+        "colbert-ai": clean(record.factors.get("colbert-ai", ""), 200),
+        "GPU": _told(record.host, _GPU),
+        "CPU": clean(record.host.get("cpu_model", ""), 80),
+        "libraries": _told(record.host, _LIBRARIES),
+        "k-means": clean(record.factors.get("kmeans", ""), 80),
+    }
+    return shown | {stage: _outcome(record, stage) for stage in STAGES}
 
 
 def _facts(title: str, a: Mapping[str, object], b: Mapping[str, object]) -> Facts:
@@ -110,25 +129,6 @@ _LIBRARIES = {
     "mkl": "MKL ",
     "onednn": "oneDNN ",
 }
-
-
-def _provenance(record: Record) -> dict[str, str]:
-    time = moment(record.started)
-    code = record.capture_code
-    options = (f"{name} = {value}" for name, value in sorted(record.options.items()))
-    shown = {
-        "torch build": clean(record.torch_build, 60),
-        "captured": f"{day(time)}, {time:%H:%M} UTC" if time else clean(record.started, 40),
-        "by": f"matrix_capture {clean(code.version, 30)}, {clean(code.hash, 13)}",
-        "options": clean("; ".join(options), 200) or "none",
-        "note": clean(record.note, 200),
-        "colbert-ai": clean(record.factors.get("colbert-ai", ""), 200),
-        "GPU": _told(record.host, _GPU),
-        "CPU": clean(record.host.get("cpu_model", ""), 80),
-        "libraries": _told(record.host, _LIBRARIES),
-        "k-means": clean(record.factors.get("kmeans", ""), 80),
-    }
-    return shown | {stage: _outcome(record, stage) for stage in STAGES}
 
 
 def _told(facts: Mapping[str, object], names: Mapping[str, str]) -> str:

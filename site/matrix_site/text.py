@@ -35,7 +35,14 @@ def finalize(value: object) -> object:
     """
     if value is None:
         raise TypeError("a template shows None")
+    if type(value) is str:
+        return _clean(value)  # most of a page was on another
     return value if isinstance(value, Markup) else clean(value)
+
+
+@lru_cache(maxsize=2**16)
+def _clean(value: str) -> str:
+    return clean(value)
 
 
 def code(sentence: str) -> Markup:
@@ -50,7 +57,7 @@ def code(sentence: str) -> Markup:
 @lru_cache(maxsize=2**14)
 def name(value: str) -> Markup:
     """An identifier that may break after its separators, and is not longer than a line."""
-    breakable = str(escape(clean(value, 80)))
+    breakable = str(escape(clean(value, 80) or "(no name)"))
     for separator in "_./":
         breakable = breakable.replace(separator, f"{separator}<wbr>")
     return Markup(breakable)  # noqa: S704 - escaped above

@@ -92,24 +92,25 @@
       form.replaceChildren(fromLabel, toLabel, ...laneLabel, make("button", {}, "Compare"), status);
     };
 
+    const every = make("button", {
+      hidden: true,
+      onclick: () => {
+        remembered.set("");
+        for (const section of lanes.values()) section.hidden = false;
+        every.hidden = true;
+      },
+    }, "Show every lane");
+
     const show = (lane) => {
       draw(lane);
+      every.hidden = false;
       for (const [name, section] of lanes) section.hidden = name !== lane;
     };
 
     const last = remembered.get();
     if (lanes.has(last)) show(last); else draw(all[0]);
-    if (all.length > 1) {
-      const every = make("button", {
-        type: "button",
-        onclick: () => {
-          remembered.set("");
-          for (const section of lanes.values()) section.hidden = false;
-        },
-      }, "Show every lane");
-      place.after(make("p", {}, every));
-    }
     place.before(form);
+    place.after(every);
   };
 
   ageOfData();
