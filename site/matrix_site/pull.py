@@ -10,7 +10,7 @@ from matrix_compare.policy import Level
 from matrix_compare.schema import Verdict
 from matrix_site.page import Page, artifact_page, href, pull_page
 from matrix_site.snapshot import Snapshot
-from matrix_site.summary import SEVERITY, Tally
+from matrix_site.summary import CHANGED, SEVERITY, Tally
 from matrix_site.text import clean, day, duration, moment, number, plural
 
 _REPOSITORY = "https://github.com/stanford-futuredata/ColBERT"
@@ -56,7 +56,7 @@ class Release:
     style: str
     counts: Tally
     starts: tuple[str, ...]
-    rankings: str
+    told: tuple[str, ...]
     measures: tuple[Measure, ...]
     lines: tuple[Line, ...]
     more: int
@@ -128,7 +128,7 @@ def _release(checked: Checked) -> Release:
             total=sum(count for _, count in counts),
         ),
         starts=checked.starts[:_MOST],
-        rankings=_rankings(checked),
+        told=tuple(_told(checked)),
         measures=tuple(_measures(checked.base, checked.head)),
         lines=tuple(map(_line, ordered[:_MOST])),
         more=max(0, len(ordered) - _MOST),
@@ -158,20 +158,27 @@ def _line(line: CheckLine) -> Line:
     )
 
 
-def _rankings(checked: Checked) -> str:
-    """Do queries find the same? Nothing is said of what was not compared."""
-    found = [line for line in checked.lines if line.artifact.startswith("ranked_")]
-    if any(line.verdict in {Verdict.CLOSE, Verdict.DIFFERS} for line in found):
-        worst = min((line.verdict for line in found), key=SEVERITY.index)
-        changed = any(
-            line.artifact == "ranked_pids" and line.verdict is Verdict.DIFFERS for line in found
-        )
-        if changed:
-            return "Rankings change: some query finds other passages, or in another order."
-        return f"Rankings: the passages are the same, scores are {worst.value}."
-    if found or not checked.counts.get(Verdict.IDENTICAL):
-        return "Rankings were not compared."
-    return "Rankings are identical, scores included."
+def _told(checked: Checked) -> Iterable[str]:
+    """What becomes of index, rankings and training; of what was not compared nothing is said."""
+    for prefix, what in _FINISHED.items():
+        found = [line for line in checked.lines if line.artifact.startswith(prefix)]
+        worst = min((line.verdict for line in found), key=SEVERITY.index, default=None)
+        if worst is None and checked.counts.get(Verdict.IDENTICAL):
+            yield f"{what}: identical, bit by bit."
+        elif worst is None or worst not in CHANGED:
+            yield f"{what}: not compared."
+        elif prefix == "ranked_" and {line.artifact for line in found} == {"ranked_scores"}:
+            yield f"{what}: the same passages in the same order; scores are {worst.value}."
+        else:
+            yield f"{what}: not the same in {plural(len(found), 'tensor')}."
+
+
+_FINISHED = {
+    "index_": "The finished index",
+    "ranked_": "What queries find",
+    "trained_": "Trained weights",
+}
+"""What is left at the end of a run, by how the names of its artifacts begin."""
 
 
 def _measures(base: Side, head: Side) -> Iterable[Measure]:

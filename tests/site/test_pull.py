@@ -87,7 +87,11 @@ def test_a_commit_that_changes_nothing_is_told_so(shown: Any) -> None:
     pull = page.view["pull"]
     assert pull.sentence == "Every artifact is identical to the base's, under 1 torch release."
     (release,) = pull.releases
-    assert release.rankings == "Rankings are identical, scores included."
+    assert release.told == (
+        "The finished index: identical, bit by bit.",
+        "What queries find: identical, bit by bit.",
+        "Trained weights: identical, bit by bit.",
+    )
     assert release.counts.total == 180
 
 
@@ -109,18 +113,31 @@ def test_what_changes_is_counted_and_the_worst_comes_first(shown: Any) -> None:
 @pytest.mark.parametrize(
     ("lines", "told"),
     [
-        ([line("ranked_pids"), line("ranked_scores")], "Rankings change"),
-        ([line("ranked_scores", Verdict.CLOSE)], "the passages are the same, scores are close"),
-        ([line("ranked_pids", Verdict.FAILED)], "Rankings were not compared."),
-        ([line("ranked_pids", Verdict.MISSING)], "Rankings were not compared."),
-        ([line("embs")], "Rankings are identical, scores included."),
+        ([line("ranked_pids"), line("ranked_scores")], "What queries find: not the same in 2"),
+        ([line("ranked_scores", Verdict.CLOSE)], "the same order; scores are close."),
+        ([line("ranked_pids", Verdict.FAILED)], "What queries find: not compared."),
+        ([line("ranked_pids", Verdict.MISSING)], "What queries find: not compared."),
+        ([line("embs")], "What queries find: identical, bit by bit."),
+        ([line("index_codes")], "The finished index: not the same in 1 tensor."),
+        ([line("trained_weights", Verdict.NOT_RUN)], "Trained weights: not compared."),
     ],
 )
-def test_rankings_are_told_as_far_as_they_were_compared(
+def test_what_is_left_at_the_end_is_told_as_far_as_it_was_compared(
     lines: list[CheckLine], told: str, shown: Any
 ) -> None:
     (release,) = shown(check(checked(*lines))).view["pull"].releases
-    assert told in release.rankings
+    assert told in " ".join(release.told)
+
+
+def test_where_nothing_is_identical_nothing_is_said_to_be(shown: Any) -> None:
+    lines = (line("D", Verdict.FAILED),)
+    counts = {Verdict.FAILED: 1}
+    (release,) = shown(check(checked(*lines, counts=counts))).view["pull"].releases
+    assert set(release.told) == {
+        "The finished index: not compared.",
+        "What queries find: not compared.",
+        "Trained weights: not compared.",
+    }
 
 
 def test_size_and_speed_stand_beside_each_other(shown: Any) -> None:
