@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from matrix_compare.advice import Advice
 from matrix_compare.schema import Verdict
-from matrix_site.comparison import Pair
+from matrix_site.comparison import Comparisons, Pair
 from matrix_site.snapshot import LaneData
 from matrix_site.statement import Sources, Statement, commands, statement
 from matrix_site.summary import CHANGED, headline, stop, summarise, tally
@@ -88,10 +89,6 @@ def judged(lane: LaneData, pair: Pair, command: str) -> Answers:
             "Whether a search finds the same in it was not measured."
         )
     why = stop(lane, b)
-    ends = tally(row for row in rows if row.kind == "final" and row.stage == "train")
-    training = "changes" if ends.of(*CHANGED) else "unknown"
-    if ends.worst is Verdict.IDENTICAL:
-        training = "same"
     ran = b in lane.captures and not why
     return Answers(
         index=_answer(_KEEP, index, [Statement(text=commands(kept))]),
@@ -101,8 +98,17 @@ def judged(lane: LaneData, pair: Pair, command: str) -> Answers:
             "yes" if ran else "no" if why else "unknown",
             [Statement(text=commands(f"torch {b} {why}."))] if why else [],
         ),
-        training=_answer(_TRAINING, training, []),
+        training=_answer(_TRAINING, _trained(rows), []),
     )
+
+
+@cache
+def _trained(rows: Comparisons) -> str:
+    """Whether the trained weights change, in the word of an advice."""
+    ends = tally(row for row in rows if row.kind == "final" and row.stage == "train")
+    if ends.worst is Verdict.IDENTICAL:
+        return "same"
+    return "changes" if ends.of(*CHANGED) else "unknown"
 
 
 _KEEP = "Keep my index?"

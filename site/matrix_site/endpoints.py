@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -38,7 +39,7 @@ from matrix_site.api import (
     schema,
 )
 from matrix_site.banner import badge_file
-from matrix_site.comparison import NOTHING, Comparison, Pair
+from matrix_site.comparison import NOTHING, Comparison, Comparisons, Pair
 from matrix_site.copies import data_path
 from matrix_site.lane import facts, quick, stale
 from matrix_site.page import FEED, KNOWN, Asset, artifact_page, href, pull_page, release_page
@@ -208,8 +209,14 @@ def _pair(
         advices=tuple(data.advices[way] for way in (pair, (b, a)) if way in data.advices),
         crossings=tuple(one for way in searches for one in crossings.get(way, ())),
         explanation=data.explanations.get(pair),
-        rows=rows.rows,
+        rows=_rows(rows),
     )
+
+
+@cache
+def _rows(comparisons: Comparisons) -> Any:
+    """The rows of a pair, encoded; pairs that compare alike share them."""
+    return msgspec.Raw(msgspec.json.encode(comparisons.rows))
 
 
 def _raw(part: msgspec.Struct) -> Any:

@@ -45,6 +45,7 @@ def _clean(value: str) -> str:
     return clean(value)
 
 
+@lru_cache(maxsize=2**14)
 def code(sentence: str) -> Markup:
     """A sentence whose parts between backticks become code elements."""
     parts = clean(sentence).split("`")
