@@ -456,7 +456,7 @@ def e2e(session: nox.Session) -> None:
 
 @nox.session(python="3.11", default=False)
 def bench(session: nox.Session) -> None:
-    """Measure what a capture and a comparison cost, against doing without and by hand."""
+    """Measure what captures, comparisons and the site cost, against doing without and by hand."""
     parser = _Arguments(prog="nox -s bench --", allow_abbrev=False)
     parser.add_argument(
         "release", nargs="?", default=DEFAULT_RELEASES[-1], help="(default: %(default)s)"
@@ -486,10 +486,14 @@ def _bench(session: nox.Session, options: argparse.Namespace) -> None:
             options.json.touch()  # sooner than after a quarter of an hour
         except OSError as error:
             _refuse(f"cannot write {options.json}: {error.strerror}")
-    session.log(f"torch {options.release}: installing, 2 to 4 GB to download")
+    names = [options.only] if options.only else list(_BENCHES)
+    if names == ["site"]:
+        requirements = ()  # the one without torch
+    else:
+        session.log(f"torch {options.release}: installing, 2 to 4 GB to download")
     _install(session, *requirements, "-e", ".[compare,site]", env=INSTALLING)
     found = []
-    for name in [options.only] if options.only else _BENCHES:
+    for name in names:
         figures = Path(session.create_tmp()) / f"{name}.json"
         command = ["python", "-m", f"matrix_{name}.bench", "--json", str(figures)]
         if name == "capture":
