@@ -47,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--url",
         type=_address,
-        help="where the site will be published, ending in / (default: that of matrix.toml)",
+        help="where the site will be published (default: that of matrix.toml)",
     )
     parser.add_argument(
         "--today",
@@ -66,9 +66,10 @@ def _day(text: str) -> datetime:
 
 
 def _address(text: str) -> str:
-    if not re.match(SITE_URL, text):
+    address = f"{text.removesuffix('/')}/"
+    if not re.match(SITE_URL, address):
         raise argparse.ArgumentTypeError(f"{text!r} is no address like https://example.org/site/")
-    return text
+    return address
 
 
 if __name__ == "__main__":

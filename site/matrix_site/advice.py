@@ -28,8 +28,11 @@ class AdviceView:
     command: str
 
 
-def advice_view(advice: Advice, sources: Sources) -> AdviceView:
-    """Lay out an advice; `sources` are where its grounds are."""
+def advice_view(advice: Advice, sources: Sources, *, explained: bool = False) -> AdviceView:
+    """Lay out an advice; `sources` are where its grounds are.
+
+    Where the pair is `explained` meanwhile, it is not said that nobody knows why.
+    """
     searched = effect.effect(advice, sources)
     told = answers.TOLD | effect.TOLD if searched else answers.TOLD
     return AdviceView(
@@ -39,7 +42,11 @@ def advice_view(advice: Advice, sources: Sources) -> AdviceView:
         statements=tuple(
             statement(one, sources) for one in advice.sentences if one.claim not in told
         ),
-        not_measured=tuple(commands(one.text) for one in advice.not_measured),
+        not_measured=tuple(
+            commands(one.text)
+            for one in advice.not_measured
+            if not (explained and one.claim == "cause")
+        ),
         requirement=advice.requirement,
         reproduction=script(advice.reproduction, _LONGEST),
         command=advice.command,

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from functools import cache
 
 from matrix_compare.advice import Advice
+from matrix_compare.change import Crossing
 from matrix_compare.schema import Verdict
 from matrix_site.comparison import Comparisons, Pair
+from matrix_site.crossing import told
 from matrix_site.snapshot import LaneData
 from matrix_site.statement import Sources, Statement, commands, statement
 from matrix_site.summary import CHANGED, headline, stop, summarise, tally
@@ -71,8 +73,11 @@ def advised(advice: Advice, sources: Sources) -> Answers:
     )
 
 
-def judged(lane: LaneData, pair: Pair, command: str) -> Answers:
-    """What the verdicts alone allow to say; `command` makes the searches that tell more."""
+def judged(lane: LaneData, pair: Pair, command: str, searched: Crossing | None) -> Answers:
+    """What can be said without an advice; `command` leads to one.
+
+    `searched` is what b finds in the index of a, if that was tried.
+    """
     a, b = pair
     rows = lane.pairs[pair]
     summary = summarise(rows)
@@ -81,6 +86,11 @@ def judged(lane: LaneData, pair: Pair, command: str) -> Answers:
         again = headline(lane, pair, summary).replace("`", "")
     index, ranking = "unknown", "unknown"
     kept, made = again, again
+    if searched:
+        index = _KEPT.get(searched.outcome, "unknown")
+        made = f"Not told yet; {command} says it."
+        again = f"Searched with {b}, the index of {a} gives {told(searched)}. {command} says more."
+        kept = again
     if summary.finals.worst is Verdict.IDENTICAL:
         ranking = "same index"
         kept = f"To re-index would make the same one. {again}"
@@ -110,6 +120,9 @@ def _trained(rows: Comparisons) -> str:
         return "same"
     return "changes" if ends.of(*CHANGED) else "unknown"
 
+
+_KEPT = {"identical": "keep", "same order": "keep", "failed": "re-index"}
+"""What the search of a kept index allows to say where no measure was taken of it."""
 
 _KEEP = "Keep my index?"
 _RANKING = "If I re-index, my ranking"

@@ -83,7 +83,7 @@ def indexes(lane: LaneData, releases: Sequence[str]) -> Indexes:
     searchers = tuple(r for r in releases if any(r == search for _, search, _ in found))
     built = [r for r in reversed(releases) if any(r == index for index, _, _ in found)]
     return Indexes(
-        layouts=_layouts(offsets),
+        layouts=_layouts(offsets, releases),
         wrong=_named([name for name, offset in offsets.items() if offset != HEADER_BYTES]),
         right=_named([name for name, offset in offsets.items() if offset == HEADER_BYTES]),
         reproduction=script(MMAP_REPRODUCTION, 4000),
@@ -106,20 +106,34 @@ def indexes(lane: LaneData, releases: Sequence[str]) -> Indexes:
     )
 
 
-def _layouts(offsets: dict[str, int]) -> str:
-    """`320 up to 2.0.1, 448 from 2.1.0 to 2.6.0`, in the order of the releases."""
-    return joined(tuple(_runs(offsets)), most=9)
+def told(crossing: Crossing) -> str:
+    """What came of a search, against what the release that built the index finds in it."""
+    queries = f"{crossing.queries:,} {'query' if crossing.queries == 1 else 'queries'}"
+    return {
+        "identical": f"the same results and scores for all {queries}",
+        "same order": f"the same results with other scores for all {queries}",
+        "same top 10": f"other results below rank 10 only, for {crossing.changed} of {queries}",
+        "changed": f"other first 10 results for {crossing.changed_top} of {queries}",
+        "failed": clean(crossing.error, 200),
+        "unknown": "nothing to hold it against",
+    }[crossing.outcome]
+
+
+def _layouts(offsets: dict[str, int], releases: Sequence[str]) -> str:
+    """`320 from 1.13.1 to 2.0.1, 448 in 2.1.0`: of releases without a capture nothing is said."""
+    return joined(tuple(_runs(offsets, releases)), most=len(releases))
 
 
 def _named(names: Sequence[str]) -> str:
     return " or ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else "".join(names)
 
 
-def _runs(offsets: dict[str, int]) -> Iterable[str]:
-    for offset, run in groupby(offsets.items(), key=lambda item: item[1]):
-        names = [name for name, _ in run]
+def _runs(offsets: dict[str, int], releases: Sequence[str]) -> Iterable[str]:
+    for offset, run in groupby(releases, key=offsets.get):
+        names = list(run)
         where = f"from {names[0]} to {names[-1]}" if len(names) > 1 else f"in {names[0]}"
-        yield f"{offset} {where}"
+        if offset is not None:
+            yield f"{offset} {where}"
 
 
 def _finding(crossing: Crossing | None) -> Finding | None:
@@ -137,12 +151,4 @@ def _finding(crossing: Crossing | None) -> Finding | None:
 def _words(crossing: Crossing) -> str:
     way = "mapped" if crossing.mmap else "loaded"
     who = f"index of {crossing.index}, {way}, searched with {crossing.search}"
-    told = {
-        "identical": "the same results and scores",
-        "same order": "the same results with other scores",
-        "same top 10": f"other results below rank 10 for {crossing.changed} queries",
-        "changed": f"other first 10 results for {crossing.changed_top} of {crossing.queries}",
-        "failed": clean(crossing.error, 200),
-        "unknown": "nothing to hold it against",
-    }
-    return f"{who}: {told[crossing.outcome]}"
+    return f"{who}: {told(crossing)}"

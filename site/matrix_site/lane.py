@@ -32,7 +32,8 @@ def stale(lane: LaneData, today: datetime | None, days: int) -> str:
     newest = lane.newest
     if newest is None or today is None or today - newest <= timedelta(days=days):
         return ""
-    return f"The newest capture is {(today - newest).days:,} days old, of {day(newest)}."
+    age = (today.date() - newest.date()).days
+    return f"The newest capture is {age:,} days old, of {day(newest)}."
 
 
 def quick(lane: LaneData) -> str:

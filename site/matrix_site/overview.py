@@ -8,6 +8,7 @@ from itertools import combinations, groupby, pairwise
 from markupsafe import Markup
 
 from matrix_capture.catalogue import BY_NAME, CATALOGUE, DEPTHS, expected
+from matrix_compare.change import Outcome
 from matrix_compare.schema import Verdict
 from matrix_site.comparison import NOTHING, Comparison, Comparisons, Pair
 from matrix_site.heatmap import Kind, triangle
@@ -15,6 +16,7 @@ from matrix_site.lane import facts, quick
 from matrix_site.page import href, release_page
 from matrix_site.snapshot import LaneData
 from matrix_site.summary import Tally, finals, start, stop, summarise, tally, unable, word
+from matrix_site.text import plural
 
 OTHER = "other"
 """One column for every artifact that the catalogue does not know."""
@@ -78,12 +80,16 @@ class Band:
 class Boundary:
     """Between two bands: a consecutive pair that is not identical.
 
+    `outcome` is what becomes of the finished index, `gap` how many releases between the two are not
+    on record.
     `explained` says whether its page tells why, `advice` what it comes to, if that was asked.
     """
 
     name: str
     href: str
     counts: Tally
+    outcome: Kind
+    gap: str
     start: str
     finals: str
     explained: bool
@@ -96,9 +102,9 @@ class Overview:
 
     `layered` says whether the columns show the parts of layers. `captured`, `failed` and `unable`
     add up to the releases with a digest file; `identical`, `alike` (in the finished index only),
-    `changed` and `uncompared` to the consecutive pairs. At so many of those that are not identical
-    an index was `searched` across, and at so many of these it may be `kept`. `releases` are those
-    with something to compare, oldest first; of their pairs the `lacking` were not compared, the
+    `changed` and `uncompared` to the consecutive pairs. `searched` is what came of
+    searches across those that change the index. `releases` are those with something to compare,
+    oldest first; of their pairs the `lacking` were not compared, the
     others are in `pairs`, whose pages lie below `base`. `heat` is a picture of them.
     """
 
@@ -113,8 +119,7 @@ class Overview:
     alike: int
     changed: int
     uncompared: int
-    searched: int
-    kept: int
+    searched: tuple[Outcome, ...]
     ladder: tuple[Band | Boundary, ...]
     stages: tuple[Stage, ...]
     columns: tuple[Column, ...]
@@ -135,12 +140,11 @@ def overview(
     aligned = align(lane, releases)
     consecutive = list(pairwise(aligned))
     outcomes = [_outcome(lane.pairs.get(pair, NOTHING)) for pair in consecutive]
-    advices = (lane.advices.get(pair) for pair in consecutive)
-    answers = [
-        advice.index
-        for advice, outcome in zip(advices, outcomes, strict=True)
-        if advice and outcome != _SAME
-    ]
+    changed = {
+        pair
+        for pair, outcome in zip(consecutive, outcomes, strict=True)
+        if pair in lane.pairs and outcome not in {_SAME, _SAME_INDEX}
+    }
     columns = _columns(lane)
     stopped = sum(bool(stop(lane, release)) for release in lane.captures)
     idle = sum(bool(unable(lane, release)) for release in lane.captures)
@@ -155,12 +159,13 @@ def overview(
         unable=idle,
         identical=outcomes.count(_SAME),
         alike=outcomes.count(_SAME_INDEX),
-        changed=sum(pair in lane.pairs for pair in consecutive)
-        - outcomes.count(_SAME)
-        - outcomes.count(_SAME_INDEX),
+        changed=len(changed),
         uncompared=sum(pair not in lane.pairs for pair in consecutive),
-        searched=sum(answer != "unknown" for answer in answers),
-        kept=answers.count("keep"),
+        searched=tuple(
+            one.outcome
+            for one in lane.crossings
+            if (one.index, one.search) in changed and not one.mmap
+        ),
         ladder=_ladder(lane, releases, aligned, hrefs),
         stages=tuple(
             Stage(name=name, span=len(list(group)))
@@ -315,6 +320,8 @@ def _ladder(
                     name="...".join(pair),
                     href=hrefs.get(pair, ""),
                     counts=summary.tally,
+                    outcome=_outcome(lane.pairs.get(pair, NOTHING)),
+                    gap=_gap(pair, releases),
                     start=start(summary),
                     finals=finals(summary) if summary.tally.total else "",
                     explained=pair in lane.explanations,
@@ -324,6 +331,11 @@ def _ladder(
                 run = []
         run.append(release)
     return tuple(reversed([*steps, _band(run, releases)])) if run else ()
+
+
+def _gap(pair: Pair, releases: tuple[str, ...]) -> str:
+    between = releases.index(pair[1]) - releases.index(pair[0]) - 1
+    return plural(between, "release") if between else ""
 
 
 def _band(run: list[str], releases: tuple[str, ...]) -> Band:

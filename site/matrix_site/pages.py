@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from matrix_compare.change import Outcome
 from matrix_compare.known import read_known
 from matrix_site.artifact import artifact_pages
 from matrix_site.changes import changes_pages, recent
@@ -28,7 +29,7 @@ from matrix_site.pull import pull_pages
 from matrix_site.release import release_pages
 from matrix_site.snapshot import LaneData, Snapshot
 from matrix_site.summary import SEVERITY
-from matrix_site.text import day, plural
+from matrix_site.text import day, joined, plural
 
 _MOST = 4
 """So many of what came last and of what is known are told on the first page."""
@@ -153,8 +154,10 @@ def _sentence(snapshot: Snapshot, views: list[Overview]) -> str:
     failures = f" and {failed} failed" if failed else ""
     failures += f" and {idle} cannot run on the GPU" if idle else ""
     total = identical + alike + changed + open_
+    of = f"{captured} of " if len(views) == 1 else ""
+    number = len(snapshot.settings.releases) if of else captured
     captures = (
-        f"{f'As of {when}, ' if when else ''}{plural(captured, 'torch release')} "
+        f"{f'As of {when}, ' if when else ''}{of}{plural(number, 'torch release')} "
         f"{_are(captured)} captured{failures}{lanes}"
     )
     if not total:
@@ -164,15 +167,23 @@ def _sentence(snapshot: Snapshot, views: list[Overview]) -> str:
         f"and {changed} {'changes' if changed == 1 else 'change'} the index"
     )
     rest = f"; {open_} {_are(open_)} not compared yet" if open_ else ""
-    searched = sum(view.searched for view in views)
-    kept = sum(view.kept for view in views)
-    advice = (
-        f" At {kept} of the {plural(searched, 'change')} where it was tried, an index made before "
-        "may be kept."
-        if searched
-        else ""
-    )
-    return f"{captures}; of {plural(total, 'consecutive pair')}, {compared}{rest}.{advice}"
+    searches = _searches([outcome for view in views for outcome in view.searched])
+    return f"{captures}; of {plural(total, 'consecutive pair')}, {compared}{rest}.{searches}"
+
+
+def _searches(found: list[Outcome]) -> str:
+    """What becomes of an index that is kept across the changes where that was tried."""
+    if not found:
+        return ""
+    told = {
+        f"the same results in {found.count('identical') + found.count('same order')}": True,
+        f"others, below rank 10 only, in {found.count('same top 10')}": "same top 10" in found,
+        f"others among the first 10 in {found.count('changed')}": "changed" in found,
+        f"no answer in {found.count('failed')}": "failed" in found,
+    }
+    words = joined(tuple(words for words, said in told.items() if said), 4)
+    indexes = f"{len(found)} index{'' if len(found) == 1 else 'es'}"
+    return f" Of {indexes} kept across these changes, the newer release finds {words}."
 
 
 def _are(count: int) -> str:

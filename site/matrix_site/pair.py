@@ -7,7 +7,9 @@ from itertools import pairwise
 from markupsafe import Markup
 
 from matrix_capture.settings import Settings
+from matrix_compare.change import Crossing
 from matrix_compare.known import read_known
+from matrix_compare.layout import HEADER_BYTES
 from matrix_site.advice import AdviceView, advice_view
 from matrix_site.answers import Answers, judged
 from matrix_site.api import pair_file
@@ -26,6 +28,7 @@ from matrix_site.reproduce import Command, command, injected, reproduction
 from matrix_site.sides import (
     Fact,
     Facts,
+    Records,
     captures,
     environment,
     failures,
@@ -52,7 +55,8 @@ class Link:
 class PairView:
     """Everything on the page of one pair.
 
-    `advice` is about going from a to b, `back` about the other way. `explain` is the command that
+    `advice` is about going from a to b, `back` about the other way; without, `shifted` names the
+    indexes that must not be mapped. `explain` is the command that
     explains the pair, or explains it again; empty where nothing in the pipeline changes.
     """
 
@@ -64,6 +68,7 @@ class PairView:
     b: str
     failures: tuple[str, ...]
     answers: Answers
+    shifted: str
     advice: AdviceView | None
     back: AdviceView | None
     why: ExplanationView | None
@@ -106,6 +111,7 @@ class Surroundings:
     verdicts: str
     digests: Mapping[str, str]
     provenance: Mapping[str, Mapping[str, str]]
+    searched: Mapping[Pair, Crossing]
     stale: str
 
 
@@ -146,6 +152,7 @@ def surroundings(snapshot: Snapshot, lane: LaneData) -> Surroundings:
         verdicts=data_path(lane),
         digests={release: data_path(lane, release) for release in lane.captures},
         provenance={name: provenance(held.record) for name, held in lane.captures.items()},
+        searched={(one.index, one.search): one for one in lane.crossings if not one.mmap},
         stale=stale(lane, snapshot.today, settings.site.stale_after_days),
     )
 
@@ -173,9 +180,8 @@ def pair_view(around: Surroundings, pair: Pair) -> PairView:
         a=pair[0],
         b=pair[1],
         failures=failures(lane, pair),
-        answers=advice.answers
-        if advice
-        else judged(lane, pair, command("matrix", lane, pair, records)),
+        answers=advice.answers if advice else _judged(around, pair, records),
+        shifted="" if advice else _shifted(lane, pair),
         advice=advice,
         back=back,
         why=explanation_view(explanation, builds) if explanation else None,
@@ -206,6 +212,22 @@ def pair_view(around: Surroundings, pair: Pair) -> PairView:
     )
 
 
+def _judged(around: Surroundings, pair: Pair, records: Records) -> Answers:
+    """What can be said without an advice, and how to come by one."""
+    lane = around.lane
+    searched = around.searched.get(pair)
+    session = "advise" if searched else "matrix"
+    return judged(lane, pair, command(session, lane, pair, records), searched)
+
+
+def _shifted(lane: LaneData, pair: Pair) -> str:
+    """The releases of a pair whose index is read shifted once it is mapped."""
+    found = (lane.captures.get(release) for release in pair)
+    offsets = (held.offsets if held else () for held in found)
+    names = (r for r, at in zip(pair, offsets, strict=True) if at and max(at) != HEADER_BYTES)
+    return " or ".join(names)
+
+
 def _described(view: PairView) -> str:
     """The verdict in words, for who links to the page."""
     advised = f"{view.advice.headline}. " if view.advice else ""
@@ -227,7 +249,8 @@ def _advice(around: Surroundings, pair: Pair, way: Pair) -> AdviceView | None:
         rankings=around.root + href(pair_file(lane.name, pair)),
         anchors=anchors,
     )
-    return advice_view(advice, sources)
+    explained = pair in lane.explanations
+    return advice_view(advice, sources, explained=explained)
 
 
 def _around(around: Surroundings, pair: Pair) -> Iterable[Link]:

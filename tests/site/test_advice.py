@@ -107,19 +107,34 @@ def test_the_page_of_a_pair_gives_advice_on_both_ways(page: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answers", "told"),
+    ("outcome", "told"),
     [
-        ([], "changes the index.</p>"),
-        (["keep"], "At 1 of the 1 change where it was tried, an index made before may be kept."),
-        (["re-index"], "At 0 of the 1 change where it was tried"),
-        (["unknown"], "changes the index.</p>"),
+        (None, "changes the index.</p>"),
+        ("same order", "Of 1 index kept across these changes, the newer release finds the same"),
+        ("same top 10", "the same results in 0 and others, below rank 10 only, in 1.</p>"),
+        ("changed", "the same results in 0 and others among the first 10 in 1.</p>"),
+        ("failed", "the same results in 0 and no answer in 1.</p>"),
     ],
 )
-def test_the_first_sentence_counts_where_an_index_may_be_kept(
-    answers: list[Any], told: str, page: Any
+def test_the_first_sentence_tells_what_becomes_of_kept_indexes(
+    outcome: Any, told: str, tmp_path: Path, write_lane: Any, settings: Settings
 ) -> None:
-    text = page(*(advice(index=answer) for answer in answers), path="index.html")
-    assert told in text
+    write_lane(tmp_path / "data", releases=PAIR, failed=())
+    found = [crossing(outcome=outcome)] if outcome else []
+    # What is mapped, or searched the other way, is not counted.
+    found.append(crossing(mmap=True, outcome="failed"))
+    found.append(crossing(index=PAIR[1], search=PAIR[0], outcome="failed"))
+    record_crossings(tmp_path / "data", LANE, found)
+    publish(read_snapshot(tmp_path / "data", settings), tmp_path / "site")
+    assert told in (tmp_path / "site/index.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize("given", [PAIR, PAIR[::-1]])
+def test_what_is_explained_meanwhile_is_not_said_to_be_unknown(given: tuple[str, str]) -> None:
+    untold = (Sentence(claim="cause", text="why they differ"), Sentence(claim="hosts", text="x"))
+    found = advice(*given, not_measured=untold)
+    assert len(advice_view(found, SOURCES).not_measured) == 2
+    assert advice_view(found, SOURCES, explained=True).not_measured == ("x",)
 
 
 def test_without_advice_there_is_none(page: Any) -> None:
@@ -264,7 +279,7 @@ def test_each_search_has_its_cell(tmp_path: Path, write_lane: Any, settings: Set
     assert (cross.loaded.glyph, cross.loaded.count) == ("≈", "")
     assert (cross.mapped.glyph, cross.mapped.count) == ("≠", "400")
     assert cross.mapped.words == (
-        "index of 2.7.1, mapped, searched with 2.8.0: other first 10 results for 400 of 428"
+        "index of 2.7.1, mapped, searched with 2.8.0: other first 10 results for 400 of 428 queries"
     )
 
 

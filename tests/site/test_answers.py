@@ -7,6 +7,7 @@ import pytest
 
 from matrix_capture.settings import Settings
 from matrix_compare.advice import Option, Sentence
+from matrix_compare.change import Crossing
 from matrix_compare.schema import Verdict
 from matrix_site.answers import TOLD, Answer, Answers, advised, judged
 from matrix_site.snapshot import read_snapshot
@@ -56,7 +57,14 @@ def test_what_was_not_searched_is_unknown_and_says_so() -> None:
     ]
 
 
-def answers(tmp_path: Path, write_lane: Any, settings: Settings, *rows: Any, **kw: Any) -> Answers:
+def answers(
+    tmp_path: Path,
+    write_lane: Any,
+    settings: Settings,
+    *rows: Any,
+    searched: Crossing | None = None,
+    **kw: Any,
+) -> Answers:
     """What the verdicts of a pair say, whose rows these replace."""
     names = {row["artifact"] for row in rows}
     write_lane(
@@ -66,7 +74,7 @@ def answers(tmp_path: Path, write_lane: Any, settings: Settings, *rows: Any, **k
         drop=lambda row: row["artifact"] in names,
     )
     (lane,) = read_snapshot(tmp_path, settings).lanes
-    return judged(lane, PAIR, "nox -s matrix -- 2.7.0 2.7.1")
+    return judged(lane, PAIR, "nox -s matrix -- 2.7.0 2.7.1", searched)
 
 
 def test_verdicts_alone_never_say_that_an_index_may_be_kept(
@@ -83,6 +91,36 @@ def test_verdicts_alone_never_say_that_an_index_may_be_kept(
         "same in it was not measured."
     ]
     assert (found.runs.word, found.training.word) == ("yes", "same")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "word", "told"),
+    [
+        ("identical", "keep", "gives the same results and scores for all 428 queries."),
+        ("same order", "keep", "gives the same results with other scores for all 428 queries."),
+        ("same top 10", "unknown", "other results below rank 10 only, for 9 of 428 queries."),
+        ("changed", "unknown", "gives other first 10 results for 3 of 428 queries."),
+        ("failed", "re-index", "gives ProcessDied: killed."),
+    ],
+)
+def test_a_search_without_advice_is_told_as_far_as_it_goes(
+    *, outcome: Any, word: str, told: str, tmp_path: Path, write_lane: Any, settings: Settings
+) -> None:
+    searched = Crossing(
+        index=PAIR[0],
+        search=PAIR[1],
+        mmap=False,
+        outcome=outcome,
+        queries=428,
+        changed=9,
+        changed_top=3,
+        error="ProcessDied: killed",
+    )
+    found = answers(tmp_path, write_lane, settings, searched=searched)
+    assert found.index.word == word
+    (sentence,) = said(found.index)
+    assert told in sentence
+    assert "says more" in sentence
 
 
 @pytest.mark.parametrize("verdict", [Verdict.DIFFERS, Verdict.REORDERED, Verdict.MISSING])

@@ -204,7 +204,7 @@ def test_a_lane_that_pins_nothing_stands_below_the_others_and_has_no_pairs(
     write_lane(data, lane=LANE, releases=tuple(RUNS), failed=(), records=records)
     index = site(data, open_settings, tmp_path / "out")
     assert index.index("Matrix of cpu-pinned") < index.index('id="outcomes-1"')
-    assert "2 torch releases are captured; of 1 consecutive pair" in index
+    assert "2 of 29 torch releases are captured; of 1 consecutive pair" in index
     assert f'<a href="{LANE}/index.html">1 of 5 torch releases runs to the end</a>' in index
     page = (tmp_path / "out" / LANE / "index.html").read_text("utf-8")
     assert page.count("object has no attribute &#39;all_tied_weights_keys&#39;") == 2

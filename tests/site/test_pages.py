@@ -82,7 +82,7 @@ def test_every_pair_of_the_verdicts_has_a_page_that_both_its_releases_link(
 def test_the_sentence_counts_releases_and_consecutive_pairs(snapshot: Snapshot) -> None:
     sentence = next(iter(pages(snapshot))).view["sentence"]
     assert sentence == (
-        "As of 16 November 2025, 6 torch releases are captured and 1 failed; "
+        "As of 16 November 2025, 6 of 29 torch releases are captured and 1 failed; "
         "of 5 consecutive pairs, 2 are identical throughout, 1 in the finished index only, "
         "and 2 change the index."
     )
@@ -95,7 +95,7 @@ def test_the_sentence_tells_what_cannot_run_from_what_failed(
     idle = record("cpu-pinned", "2.9.0", status=status)
     write_lane(tmp_path, records=[idle])
     sentence = next(iter(pages(read_snapshot(tmp_path, settings)))).view["sentence"]
-    assert "6 torch releases are captured and 1 cannot run on the GPU; of 5" in sentence
+    assert "6 of 29 torch releases are captured and 1 cannot run on the GPU; of 5" in sentence
 
 
 def test_a_difference_of_unknown_size_looks_like_one(
@@ -135,7 +135,9 @@ def test_a_pair_page_tells_the_reason_of_a_stop_once(
 def test_one_capture_makes_no_pair(tmp_path: Path, settings: Settings, write_lane: Any) -> None:
     write_lane(tmp_path, releases=("2.7.1",), failed=())
     view = next(iter(pages(read_snapshot(tmp_path, settings)))).view
-    assert view["sentence"].endswith("1 torch release is captured; the first pair takes two.")
+    assert view["sentence"].endswith(
+        "1 of 29 torch releases is captured; the first pair takes two."
+    )
 
 
 def test_counts_of_every_table_add_up_to_its_comparisons(snapshot: Snapshot) -> None:

@@ -1,5 +1,6 @@
 """The page of one pair: its sentence, its tables, and what else moved."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -332,3 +333,18 @@ def test_a_pair_without_readable_captures_still_has_its_verdicts(
     assert view.failures == tuple(
         f"torch {release} has a digest file that cannot be read" for release in PAIR
     )
+
+
+def test_without_advice_a_page_still_warns_of_mapping(
+    tmp_path: Path, settings: Settings, write_lane: Any
+) -> None:
+    write_lane(tmp_path, releases=PAIR, failed=())
+    (lane,) = (snapshot := read_snapshot(tmp_path, settings)).lanes
+    older, newer = (lane.captures[release] for release in PAIR)
+    for offsets, told in (((320, 320), ""), ((320, 704), PAIR[1]), ((448, 704), " or ".join(PAIR))):
+        captures = {
+            PAIR[0]: replace(older, offsets=offsets[:1]),
+            PAIR[1]: replace(newer, offsets=offsets[1:]),
+        }
+        view = pair_view(surroundings(snapshot, replace(lane, captures=captures)), PAIR)
+        assert view.shifted == told

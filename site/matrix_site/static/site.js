@@ -1,5 +1,5 @@
 // Choosing two releases and a lane, hiding what is identical, telling the age of the data. Every
-// control is made here, so that nothing is dead where scripts do not run.
+// control is made here: nothing is dead where scripts do not run.
 "use strict";
 (() => {
   const page = document.documentElement.dataset;
@@ -12,7 +12,7 @@
 
   const remembered = {
     get: () => { try { return localStorage.getItem("lane"); } catch { return null; } },
-    set: (lane) => { try { localStorage.setItem("lane", lane); } catch { /* not allowed here */ } },
+    set: (lane) => { try { localStorage.setItem("lane", lane); } catch {} },
   };
 
   const select = (label, names, chosen, change) => {
@@ -42,7 +42,7 @@
   const pairPage = ({ dataset }, pair) =>
     dataset.lacking.split(" ").includes(pair) ? "" : `${dataset.base}pair/${pair}/index.html`;
 
-  // Every square leads to the page of its pair.
+  // Squares lead to their pairs.
   const squares = (section) => {
     const picture = section.querySelector("svg.triangle");
     if (!picture) return;
@@ -82,12 +82,12 @@
       const laneLabel = all.length > 1 ? [select("in", all, lane, change)[1]] : [];
       form.onsubmit = (event) => {
         event.preventDefault();
-        const [a, b] = [from.value, to.value].sort(
-          (one, other) => known.indexOf(one) - known.indexOf(other));
-        const found = pairPage(lanes.get(lane), `${a}...${b}`);
-        if (a === b) status.textContent = "Choose two releases.";
-        else if (!found) status.textContent = `${a}...${b} was not compared.`;
-        else location.href = found;
+        const [i, j] = [from, to].map((choice) => known.indexOf(choice.value));
+        const pair = `${known[Math.min(i, j)]}...${known[Math.max(i, j)]}`;
+        const found = pairPage(lanes.get(lane), pair);
+        if (i === j) status.textContent = "Choose two releases.";
+        else if (!found) status.textContent = `${pair} was not compared.`;
+        else location.href = found + (i > j ? "#back" : "");
       };
       form.replaceChildren(fromLabel, toLabel, ...laneLabel, make("button", {}, "Compare"), status);
     };
