@@ -38,7 +38,8 @@ def test_two_choices_lead_to_the_page_of_their_pair(
         _choice(page, "From torch").select_option(way[0])
         _choice(page, "to").select_option(way[1])
         page.get_by_role("button", name="Compare").click()
-        page.wait_for_url(f"**/colbert-matrix/pair/{PAIR[0]}...{PAIR[1]}/index.html")
+        there = "" if way == PAIR else "#back"
+        page.wait_for_url(f"**/colbert-matrix/pair/{PAIR[0]}...{PAIR[1]}/index.html{there}")
         assert PAIR[0] in page.inner_text("h1")
         assert PAIR[1] in page.inner_text("h1")
 
@@ -128,3 +129,12 @@ def test_a_square_of_the_picture_leads_to_its_pair(shown: Shown, visit: Visit) -
         section.locator("svg.triangle").click(position=corner)
         assert page.url.endswith("index.html")
         assert "pair/" not in page.url
+
+
+def test_the_way_back_opens_where_it_is_asked_for(shown: Shown, visit: Visit) -> None:
+    page_of_pair = f"colbert-matrix/pair/{PAIR[0]}...{PAIR[1]}/index.html"
+    with visit(shown.address(page_of_pair)) as page:
+        assert page.locator("#back").count() == 1
+        assert not page.locator("#back").is_visible()
+    with visit(f"{shown.address(page_of_pair)}#back") as page:
+        assert page.locator("#back").is_visible()
