@@ -8,6 +8,7 @@ from itertools import combinations, groupby, pairwise
 from markupsafe import Markup
 
 from matrix_capture.catalogue import BY_NAME, CATALOGUE, DEPTHS, expected
+from matrix_capture.schema import STAGES
 from matrix_compare.change import Outcome
 from matrix_compare.schema import Verdict
 from matrix_site.comparison import NOTHING, Comparison, Comparisons, Pair
@@ -16,7 +17,7 @@ from matrix_site.lane import facts, quick
 from matrix_site.page import href, release_page
 from matrix_site.snapshot import LaneData
 from matrix_site.summary import Tally, finals, start, stop, summarise, tally, unable, word
-from matrix_site.text import plural
+from matrix_site.text import joined, plural
 
 OTHER = "other"
 """One column for every artifact that the catalogue does not know."""
@@ -102,10 +103,10 @@ class Overview:
 
     `layered` says whether the columns show the parts of layers. `captured`, `failed` and `unable`
     add up to the releases with a digest file; `identical`, `alike` (in the finished index only),
-    `changed` and `uncompared` to the consecutive pairs. `searched` is what came of
-    searches across those that change the index. `releases` are those with something to compare,
-    oldest first; of their pairs the `lacking` were not compared, the
-    others are in `pairs`, whose pages lie below `base`. `heat` is a picture of them.
+    `changed` and `uncompared` to the consecutive pairs. `searched` is what came of searches across
+    those that change the index, `runs` says with which releases every stage runs. `releases` are
+    those with something to compare, oldest first; of their pairs the `lacking` were not compared,
+    the others are in `pairs`, whose pages lie below `base`, and drawn in `heat`.
     """
 
     name: str
@@ -120,6 +121,7 @@ class Overview:
     changed: int
     uncompared: int
     searched: tuple[Outcome, ...]
+    runs: str
     ladder: tuple[Band | Boundary, ...]
     stages: tuple[Stage, ...]
     columns: tuple[Column, ...]
@@ -166,6 +168,7 @@ def overview(
             for one in lane.crossings
             if (one.index, one.search) in changed and not one.mmap
         ),
+        runs=_runs(lane, releases),
         ladder=_ladder(lane, releases, aligned, hrefs),
         stages=tuple(
             Stage(name=name, span=len(list(group)))
@@ -213,6 +216,19 @@ def advised(lane: LaneData, way: Pair) -> str:
     """What going from one release to another comes to, in a line; empty where nobody asked."""
     advice = lane.advices.get(way)
     return advice.headline.partition(": ")[2] if advice else ""
+
+
+def _runs(lane: LaneData, releases: Sequence[str]) -> str:
+    """`1.13.1 to 2.8.0 (4 releases) and 2.15.0`: of what was tried, what runs to the end."""
+    tried = [release for release in releases if release in lane.captures]
+    states = {name: lane.captures[name].record.state for name in tried}
+    runs = []
+    for whole, run in groupby(tried, key=lambda name: all(states[name](s) == "ok" for s in STAGES)):
+        names = list(run)
+        if whole:
+            many = f"{names[0]} to {names[-1]} ({len(names)} releases)"
+            runs.append(many if len(names) > 1 else names[0])
+    return joined(tuple(runs), len(runs))
 
 
 def _heat(lane: LaneData, aligned: Sequence[str]) -> Markup:

@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from matrix_capture.schema import StageStatus
+from matrix_capture.schema import STAGES, StageStatus
 from matrix_capture.settings import Settings
 from matrix_compare.schema import NO_VALUES, Verdict
 from matrix_site.overview import Band, Boundary, Overview, overview
 from matrix_site.snapshot import read_snapshot
 from matrix_site.summary import SEVERITY
+
+LANE = "cpu-pinned"
 
 
 def _view(data: Path, settings: Settings) -> Overview:
@@ -61,7 +63,7 @@ def test_a_cell_shows_the_worst_verdict_and_tells_all_counts(
 ) -> None:
     pair = ("2.7.0", "2.7.1")
     extra = [
-        comparison("cpu-pinned", pair, ("ivf", str(n), "more", "int64", 1), verdict=verdict.value)
+        comparison(LANE, pair, ("ivf", str(n), "more", "int64", 1), verdict=verdict.value)
         for n, verdict in enumerate(SEVERITY)
     ]
     write_lane(tmp_path, releases=pair, failed=(), extra=extra)
@@ -86,7 +88,7 @@ def test_severity_decides_what_a_mark_shows(
 ) -> None:
     pair = ("2.7.0", "2.7.1")
     extra = [
-        comparison("cpu-pinned", pair, ("stranger", word, "", "int64", 1), verdict=word)
+        comparison(LANE, pair, ("stranger", word, "", "int64", 1), verdict=word)
         for word in (better.value, worse.value)
     ]
     write_lane(tmp_path, releases=pair, failed=(), extra=extra)
@@ -101,7 +103,7 @@ def test_what_differs_by_an_unknown_amount_does_not_pass_for_a_known_failure(
     pair = ("2.7.0", "2.7.1")
     layers = ("layers", "encoder.layer.3", "more", "float32", 1)
     vague = {"verdict": "differs", "reason": NO_VALUES, "role": "origin"}
-    extra = [comparison("cpu-pinned", pair, layers, **vague)]
+    extra = [comparison(LANE, pair, layers, **vague)]
     write_lane(tmp_path, releases=pair, failed=(), extra=extra)
     view = _view(tmp_path, settings)
     cell = next(cell for cell in view.rows[0].cells if cell.label.startswith("layers:"))
@@ -111,7 +113,7 @@ def test_what_differs_by_an_unknown_amount_does_not_pass_for_a_known_failure(
     assert isinstance(boundary, Boundary)
     assert (boundary.counts.vague, boundary.start) == (True, "starts at `layers` in layer 3")
     # One distance that is known to be too large, and the mark says so.
-    known = comparison("cpu-pinned", pair, ("layers", "x", "more", "float32", 1), verdict="differs")
+    known = comparison(LANE, pair, ("layers", "x", "more", "float32", 1), verdict="differs")
     write_lane(tmp_path, releases=pair, failed=(), extra=[*extra, known])
     assert not any(cell.counts.vague for cell in _view(tmp_path, settings).rows[0].cells)
 
@@ -135,7 +137,7 @@ def test_columns_are_what_the_captures_looked_at(
     record: Any,
 ) -> None:
     pair = ("2.7.0", "2.7.1")
-    records = [record("cpu-pinned", release, options=options) for release in pair]
+    records = [record(LANE, release, options=options) for release in pair]
     write_lane(tmp_path, releases=pair, failed=(), records=records)
     view = _view(tmp_path, settings)
     names = {column.name for column in view.columns}
@@ -149,7 +151,7 @@ def test_a_release_that_cannot_run_is_told_apart_from_one_that_failed(
 ) -> None:
     why = "unsupported GPU: NVIDIA H200 is sm_90, this build of torch has code for sm_37"
     status = {"load": StageStatus(state="not_run", message=why)}
-    idle = record("cpu-pinned", "2.9.0", status=status, observer=None, control=None)
+    idle = record(LANE, "2.9.0", status=status, observer=None, control=None)
     write_lane(tmp_path, records=[idle])
     view = _view(tmp_path, settings)
     assert (view.captured, view.failed, view.unable) == (6, 0, 1)
@@ -165,16 +167,14 @@ def test_facts_are_those_of_the_captures(
     pair = ("2.7.0", "2.7.1")
     factors = {"colbert-ai": "0.2.22 tree:0123", "kmeans": "faiss on the CPU"}
     records = [
-        record("cpu-pinned", release, factors=factors, host={"gpu": "NVIDIA H200"}, note="by hand")
+        record(LANE, release, factors=factors, host={"gpu": "NVIDIA H200"}, note="by hand")
         for release in pair
     ]
     write_lane(tmp_path, releases=pair, failed=(), records=records)
     told = ("Python 3.11", "colbert-ai 0.2.22 tree:0123", "2 threads")
     assert _view(tmp_path, settings).facts == (*told, "CPU", "note: by hand")
-    lane = replace(settings.lanes["cpu-pinned"], device="cuda")
-    on_gpu = Settings(
-        releases=settings.releases, lanes={"cpu-pinned": lane}, profiles=settings.profiles
-    )
+    lane = replace(settings.lanes[LANE], device="cuda")
+    on_gpu = Settings(releases=settings.releases, lanes={LANE: lane}, profiles=settings.profiles)
     gpu = ("NVIDIA H200", "k-means by faiss on the CPU", "note: by hand")
     assert _view(tmp_path, on_gpu).facts == (*told, *gpu)
 
@@ -225,3 +225,16 @@ def test_every_pair_of_the_releases_was_compared_or_is_said_to_lack(
     assert view.releases == ("2.7.0", "2.7.1", "2.8.0")
     assert view.lacking == ("2.7.0...2.8.0",)
     assert list(view.pairs) == [("2.7.0", "2.7.1"), ("2.7.1", "2.8.0")]
+
+
+def test_what_runs_to_the_end_is_told_in_runs_of_what_was_tried(
+    tmp_path: Path, settings: Settings, write_lane: Any, record: Any
+) -> None:
+    ok = {stage: StageStatus(state="ok") for stage in STAGES}
+    broken = ok | {"train": StageStatus(state="failed", error="E", message="m")}
+    outcomes = {"2.0.1": ok, "2.1.0": ok, "2.7.1": broken, "2.8.0": ok, "2.9.0": ok}
+    records = [record(LANE, release, status=status) for release, status in outcomes.items()]
+    write_lane(tmp_path, releases=tuple(outcomes), failed=(), records=records)
+    assert _view(tmp_path, settings).runs == (
+        "2.0.1 to 2.1.0 (2 releases) and 2.8.0 to 2.9.0 (2 releases)"
+    )
