@@ -7,6 +7,7 @@ from code that nobody has reviewed.
 
 import re
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -19,6 +20,9 @@ SCHEMA_VERSION = 1
 
 LARGEST = 2**22
 """Bytes of the largest file that is read; one of three releases takes some hundred thousand."""
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+Seconds = Annotated[float, msgspec.Meta(ge=0)]
 
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 _SHA = re.compile(r"[0-9a-f]{40}")
@@ -45,8 +49,8 @@ class Side(msgspec.Struct, frozen=True, kw_only=True):
 
     colbert: str
     stopped: str
-    seconds: dict[str, float]
-    index_bytes: int
+    seconds: dict[str, Seconds]
+    index_bytes: Count
 
 
 class Checked(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,7 +63,7 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
     torch: str
     level: Level
     sentence: str
-    counts: dict[Verdict, int]
+    counts: dict[Verdict, Count]
     starts: tuple[str, ...]
     lines: tuple[CheckLine, ...]
     doubts: tuple[str, ...]

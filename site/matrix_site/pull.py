@@ -17,6 +17,8 @@ _REPOSITORY = "https://github.com/stanford-futuredata/ColBERT"
 _MOST = 200
 """So many lines of a release are shown; the worst come first, and a file may claim any number."""
 
+_MOST_RELEASES = 50
+
 _NUMBERS = frozenset({"ranked_pids", "candidate_pids", "pruned_pids", "sample_pids", "ivf"})
 """Artifacts of numbers that are names: how far two of them are apart means nothing."""
 
@@ -103,7 +105,7 @@ def _pull(check: Check) -> Pull:
         level=check.level,
         style=_STYLES[check.level],
         sentence=_sentence(check),
-        releases=tuple(map(_release, check.releases)),
+        releases=tuple(map(_release, check.releases[:_MOST_RELEASES])),
     )
 
 

@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +158,23 @@ def test_a_damaged_check_is_one_line(content: bytes, tmp_path: Path) -> None:
         read_check(path)
     assert "\n" not in str(refused.value)
     assert str(path) in str(refused.value)
+
+
+@pytest.mark.parametrize("number", ["-1", "1" + "0" * 400])
+@pytest.mark.parametrize("name", ["index_bytes", "identical"])
+def test_numbers_that_none_can_have_are_refused(
+    name: str, number: str, run: Any, make: Maker, tmp_path: Path
+) -> None:
+    side(make, BASE)
+    side(make, HEAD)
+    run()
+    path = check_path(tmp_path, 402, SHA)
+    text = path.read_text("utf-8")
+    broken = re.sub(rf'"{name}": \d+', f'"{name}": {number}', text)
+    assert broken != text
+    path.write_text(broken, "utf-8")
+    with pytest.raises(MatrixError, match="not a readable check"):
+        read_check(path)
 
 
 def test_a_check_of_another_version_is_refused(run: Any, make: Maker, tmp_path: Path) -> None:
