@@ -90,17 +90,14 @@ def _tensorize(
             recorder.record("attention_mask", attention_mask)
 
 
-@INDEX.tap(
+_DOC = (
     "colbert.modeling.checkpoint:Checkpoint.doc",
-    *MODULES,
-    "layer_outputs",
-    "masked",
-    "normalized",
-    "half",
-    "batches",
-    "batch_masks",
-    within=_ENCODED,
+    *(*MODULES, "masked", "normalized", "half", "batches", "batch_masks"),
 )
+
+
+@INDEX.tap(*_DOC, "layer_outputs", within=("sample",))
+@INDEX.tap(*_DOC, within=("chunk",))
 def _doc(recorder: Recorder, checkpoint: Any, *_: Any, **__: Any) -> Observation:
     with ExitStack() as watching:
         _watch_encoder(recorder, checkpoint, watching)

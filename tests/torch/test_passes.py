@@ -151,7 +151,7 @@ def test_chunks_are_told_apart_by_one_of_two_functions(
     ("method", "opened", "own"),
     [
         ("index", "chunk", ENCODED | COMPRESSED),
-        ("_sample_embeddings", "sample", ENCODED | {"local_sample_embs"}),
+        ("_sample_embeddings", "sample", ENCODED | {"layer_outputs", "local_sample_embs"}),
     ],
 )
 def test_without_what_opens_a_pass_nothing_is_recorded_for_it(
