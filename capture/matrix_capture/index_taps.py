@@ -90,14 +90,16 @@ def _tensorize(
             recorder.record("attention_mask", attention_mask)
 
 
-_DOC = (
+@INDEX.tap(
     "colbert.modeling.checkpoint:Checkpoint.doc",
-    *(*MODULES, "masked", "normalized", "half", "batches", "batch_masks"),
+    *MODULES,
+    "masked",
+    "normalized",
+    "half",
+    "batches",
+    "batch_masks",
+    within=_ENCODED,
 )
-
-
-@INDEX.tap(*_DOC, "layer_outputs", within=("sample",))
-@INDEX.tap(*_DOC, within=("chunk",))
 def _doc(recorder: Recorder, checkpoint: Any, *_: Any, **__: Any) -> Observation:
     with ExitStack() as watching:
         _watch_encoder(recorder, checkpoint, watching)
@@ -105,6 +107,25 @@ def _doc(recorder: Recorder, checkpoint: Any, *_: Any, **__: Any) -> Observation
     embeddings = recorder.record("batches", embeddings)
     recorder.record("batch_masks", mask)
     return embeddings, mask
+
+
+@INDEX.tap("colbert.modeling.checkpoint:Checkpoint.doc", "layer_outputs", within=("sample",))
+def _first_doc(recorder: Recorder, checkpoint: Any, *_: Any, **__: Any) -> Observation:
+    """Keep what each layer makes of the first passages of the first batch."""
+
+    def hook(layer: str, output: Any) -> None:
+        with noting(recorder, "layer_outputs"):
+            for _, first in list(tensors(output))[:1]:
+                recorder.record("layer_outputs", first[:_PASSAGES], layer)
+
+    with ExitStack() as watching:
+        for watched in watched_modules(checkpoint, recorder.depth)[0]:
+            if watched.artifact == "layers" and not recorder.has("layer_outputs", watched.part):
+                handle = watched.module.register_forward_hook(
+                    lambda _module, _arguments, output, layer=watched.part: hook(layer, output)
+                )
+                watching.callback(handle.remove)
+        yield
 
 
 def _watch_encoder(recorder: Recorder, checkpoint: Any, watching: ExitStack) -> None:
@@ -119,16 +140,10 @@ def _watch_encoder(recorder: Recorder, checkpoint: Any, watching: ExitStack) -> 
         with noting(recorder, "half"):
             return recorder.record("half", result)
 
-    def keep(layer: str, output: Any) -> None:
-        if recorder.scope == "sample" and not recorder.has("layer_outputs", layer):
-            recorder.record("layer_outputs", output[:_PASSAGES], layer)
-
     def hook(watched: Watched, output: Any) -> None:
         with noting(recorder, watched.artifact):
             for place, (path, tensor) in enumerate(tensors(output)):
                 recorder.record(watched.artifact, tensor, watched.part + (path if place else ""))
-                if watched.artifact == "layers" and not place:
-                    keep(watched.part, tensor)
         if watched.artifact == "linear":
             # No sooner: a mode costs time with every call of torch that the encoder makes.
             watching.enter_context(torch_calls(normalize=normalized, half=half))
