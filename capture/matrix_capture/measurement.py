@@ -54,6 +54,13 @@ def fastest(work: Callable[[], object]) -> float:
     return min(seconds)
 
 
+def write_settings(path: Path, releases: Sequence[str]) -> None:
+    """A `matrix.toml` like the one here, with other releases."""
+    _, rest = Path("matrix.toml").read_text(encoding="utf-8").split("\n]\n", 1)
+    text = f"releases = {msgspec.json.encode(releases).decode()}\n{rest}"
+    path.write_text(text, encoding="utf-8")
+
+
 def tell(found: Sequence[Measurement], json: Path | None) -> None:
     """Print the measurements, a line each, and write them to a JSON file if one is named."""
     print(_table(found))

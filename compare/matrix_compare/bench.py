@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import pyarrow as pa
 
@@ -17,7 +16,7 @@ from matrix_capture.by_hand import close, save
 from matrix_capture.catalogue import CATALOGUE
 from matrix_capture.digest import Snapshot, block_hashes, content_hash, figures, snapshot
 from matrix_capture.errors import MatrixError
-from matrix_capture.measurement import Measurement, at_least, at_most, fastest, tell
+from matrix_capture.measurement import Measurement, at_least, at_most, fastest, tell, write_settings
 from matrix_capture.schema import (
     COLUMNS,
     SCHEMA_VERSION,
@@ -48,7 +47,7 @@ _TENSORS, _KEPT, _BYTES = 570, 95, 4 * 2**20
 def pairs(settings: Settings, folder: Path) -> Measurement:
     """Seconds from a cold start for all pairs of thirty captures, against three of them."""
     releases = [f"9.{number}.0" for number in range(_CAPTURES)]
-    _write_settings(folder / "matrix.toml", releases)
+    write_settings(folder / "matrix.toml", releases)
     generator = np.random.default_rng(0)
     contents = [generator.bytes(32) for _ in range(_ROWS // 2)]
     for number, release in enumerate(releases):
@@ -209,13 +208,6 @@ def _record(release: str) -> Record:
         started="",
         seconds={},
     )
-
-
-def _write_settings(path: Path, releases: list[str]) -> None:
-    """A `matrix.toml` like the one here, with other releases."""
-    text = Path("matrix.toml").read_text(encoding="utf-8")
-    _, rest = text.split("\n]\n", 1)
-    path.write_text(f"releases = {msgspec.json.encode(releases).decode()}\n{rest}", "utf-8")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from matrix_capture.catalogue import BY_NAME, CATALOGUE, Artifact
 from matrix_compare.schema import Verdict
-from matrix_site.comparison import NOTHING, Comparison, Comparisons, Pair
+from matrix_site.comparison import NOTHING, Comparison, Pair, by_artifact
 from matrix_site.graph import Mark, pipeline_graph
 from matrix_site.overview import align
 from matrix_site.page import ARTIFACTS, Page, artifact_page, href, pair_page, release_page
@@ -208,7 +208,7 @@ class _Lane:
         return Verdict.FAILED if failed else Verdict.NOT_RUN
 
     def _known(self, name: str) -> bool:
-        return any(name in _by_artifact(rows) for rows in set(self.data.pairs.values()))
+        return any(name in by_artifact(rows) for rows in set(self.data.pairs.values()))
 
     def _told(self, name: str, changes: Sequence[Change]) -> str:
         if not self.pairs:
@@ -221,7 +221,7 @@ class _Lane:
 
     def _change(self, pair: Pair, name: str) -> Change | None:
         """What a pair made of an artifact; None if it is identical."""
-        found = _by_artifact(self.data.pairs.get(pair, NOTHING)).get(name, ())
+        found = by_artifact(self.data.pairs.get(pair, NOTHING)).get(name, ())
         figures = _figures(found)
         if figures.counts.worst is Verdict.IDENTICAL:
             return None
@@ -246,14 +246,6 @@ class _Figures:
     mean: str
     where: str
     reason: str
-
-
-@cache
-def _by_artifact(comparisons: Comparisons) -> Mapping[str, tuple[Comparison, ...]]:
-    found: dict[str, list[Comparison]] = {}
-    for row in comparisons:
-        found.setdefault(row.artifact, []).append(row)
-    return {name: tuple(rows) for name, rows in found.items()}
 
 
 @cache
@@ -337,7 +329,7 @@ def _marked(lanes: Sequence[_Lane]) -> tuple[Mapping[str, Mark], str]:
         for pair in reversed(lane.pairs):
             rows = lane.data.pairs.get(pair, NOTHING)
             if summarise(rows).starts:
-                marks = {name: _mark(_figures(found)) for name, found in _by_artifact(rows).items()}
+                marks = {name: _mark(_figures(found)) for name, found in by_artifact(rows).items()}
                 return marks, f"{'...'.join(pair)} in {lane.data.name}"
     return {}, ""
 

@@ -5,7 +5,6 @@ from itertools import pairwise
 
 import msgspec
 
-from matrix_capture.schema import STAGES
 from matrix_compare.schema import Verdict
 from matrix_site.badge import badge_svg, shield
 from matrix_site.card import Segment, card
@@ -54,8 +53,7 @@ def _words(lane: LaneData, releases: tuple[str, ...]) -> tuple[str, str]:
     if not tried:
         return "not captured", Verdict.NOT_RUN.value
     if not lane.settings.constraints:
-        records = [held.record for held in lane.captures.values()]
-        ran = sum(all(record.state(stage) == "ok" for stage in STAGES) for record in records)
+        ran = sum(held.whole for held in lane.captures.values())
         style = Verdict.IDENTICAL if ran == tried else Verdict.FAILED
         return f"{ran} of {plural(tried, 'release')} run", style.value
     found = _steps(lane, releases)

@@ -13,12 +13,11 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pyarrow as pa
 
 from matrix_capture.catalogue import Artifact, Device, expected
 from matrix_capture.errors import MatrixError
-from matrix_capture.measurement import Measurement, at_most, tell
+from matrix_capture.measurement import Measurement, at_most, tell, write_settings
 from matrix_capture.schema import (
     COLUMNS as DIGESTS,
 )
@@ -66,7 +65,7 @@ def site(*, unlike: bool) -> list[Measurement]:
     """
     with tempfile.TemporaryDirectory(prefix="colbert-matrix-") as scratch:
         folder = Path(scratch)
-        _write_settings(folder / "matrix.toml")
+        write_settings(folder / "matrix.toml", _RELEASES)
         for lane in _LANES:
             _write_lane(folder / "data", lane, unlike=unlike)
         seconds = [_publish(folder, name) for name in ("one", "two")]
@@ -216,13 +215,6 @@ def _record(lane: str, release: str, number: int) -> Record:
         seconds=dict.fromkeys(STAGES, 10.0 + number),
         repeats=2,
     )
-
-
-def _write_settings(path: Path) -> None:
-    """A `matrix.toml` like the one here, with other releases."""
-    _, rest = Path("matrix.toml").read_text(encoding="utf-8").split("\n]\n", 1)
-    releases = msgspec.json.encode(_RELEASES).decode()
-    path.write_text(f"releases = {releases}\n{rest}", encoding="utf-8")
 
 
 def main(arguments: list[str] | None = None) -> int:

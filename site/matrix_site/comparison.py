@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,15 @@ class Comparisons:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+
+@cache
+def by_artifact(comparisons: Comparisons) -> Mapping[str, tuple[Comparison, ...]]:
+    """The comparisons of each artifact, in pipeline order."""
+    found: dict[str, list[Comparison]] = {}
+    for row in comparisons:
+        found.setdefault(row.artifact, []).append(row)
+    return {name: tuple(rows) for name, rows in found.items()}
 
 
 NOTHING = Comparisons()

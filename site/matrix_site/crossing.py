@@ -8,10 +8,9 @@ from markupsafe import Markup
 
 from matrix_compare.advice import MMAP_REPRODUCTION
 from matrix_compare.change import Crossing, Outcome
-from matrix_compare.layout import HEADER_BYTES
 from matrix_compare.schema import Verdict
 from matrix_site.snapshot import LaneData
-from matrix_site.text import clean, joined, script
+from matrix_site.text import clean, joined, plural, script
 
 _STYLES: dict[Outcome, tuple[str, str]] = {
     "identical": ("=", "identical"),
@@ -84,8 +83,8 @@ def indexes(lane: LaneData, releases: Sequence[str]) -> Indexes:
     built = [r for r in reversed(releases) if any(r == index for index, _, _ in found)]
     return Indexes(
         layouts=_layouts(offsets, releases),
-        wrong=_named([name for name, offset in offsets.items() if offset != HEADER_BYTES]),
-        right=_named([name for name, offset in offsets.items() if offset == HEADER_BYTES]),
+        wrong=_named([name for name in offsets if lane.captures[name].shifted]),
+        right=_named([name for name in offsets if not lane.captures[name].shifted]),
         reproduction=script(MMAP_REPRODUCTION, 4000),
         searchers=searchers,
         rows=tuple(
@@ -108,7 +107,7 @@ def indexes(lane: LaneData, releases: Sequence[str]) -> Indexes:
 
 def told(crossing: Crossing) -> str:
     """What came of a search, against what the release that built the index finds in it."""
-    queries = f"{crossing.queries:,} {'query' if crossing.queries == 1 else 'queries'}"
+    queries = plural(crossing.queries, "query", "queries")
     return {
         "identical": f"the same results and scores for all {queries}",
         "same order": f"the same results with other scores for all {queries}",

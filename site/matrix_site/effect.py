@@ -89,7 +89,7 @@ def _swaps(change: RankingChange) -> str:
     if not flips.pairs:
         return "none"
     gap = number(abs(flips.largest_gap))
-    queries = "1 query" if flips.queries == 1 else f"{flips.queries:,} queries"
+    queries = plural(flips.queries, "query", "queries")
     return f"{plural(flips.pairs, 'pair')} in {queries}, at most {gap} apart"
 
 

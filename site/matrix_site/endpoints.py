@@ -39,11 +39,11 @@ from matrix_site.api import (
     schema,
 )
 from matrix_site.banner import badge_file
-from matrix_site.comparison import NOTHING, Comparison, Comparisons, Pair
+from matrix_site.comparison import Comparison, Comparisons, Pair, by_artifact
 from matrix_site.copies import data_path
 from matrix_site.lane import facts, quick, stale
 from matrix_site.page import FEED, KNOWN, Asset, artifact_page, href, pull_page, release_page
-from matrix_site.snapshot import LaneData, Snapshot
+from matrix_site.snapshot import Snapshot
 from matrix_site.standing import LaneStanding, lane_standing, totals
 from matrix_site.summary import SEVERITY, summarise, tally
 from matrix_site.tensors import read_forms
@@ -230,7 +230,7 @@ def _artifacts(time: str | None, snapshot: Snapshot, lane: LaneStanding) -> Iter
     newest = next((held for held in captures if held and held.dtypes), None)
     forms = read_forms(newest.path) if newest else {}
     steps = [
-        (lane.pairs[pair], _by_artifact(data, pair))
+        (lane.pairs[pair], by_artifact(data.pairs[pair]))
         for pair in reversed(lane.consecutive)
         if pair in lane.pairs
     ]
@@ -249,14 +249,7 @@ def _artifacts(time: str | None, snapshot: Snapshot, lane: LaneStanding) -> Iter
         yield _file(artifact_file(data.name, name), document)
 
 
-def _by_artifact(lane: LaneData, pair: Pair) -> dict[str, list[Comparison]]:
-    found: dict[str, list[Comparison]] = {}
-    for row in lane.pairs.get(pair, NOTHING):
-        found.setdefault(row.artifact, []).append(row)
-    return found
-
-
-def _step(pair: Compared, rows: list[Comparison]) -> Step:
+def _step(pair: Compared, rows: Sequence[Comparison]) -> Step:
     counts = tally(rows)
     return Step(
         a=pair.a,

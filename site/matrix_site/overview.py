@@ -8,7 +8,6 @@ from itertools import combinations, groupby, pairwise
 from markupsafe import Markup
 
 from matrix_capture.catalogue import BY_NAME, CATALOGUE, DEPTHS, expected
-from matrix_capture.schema import STAGES
 from matrix_compare.change import Outcome
 from matrix_compare.schema import Verdict
 from matrix_site.comparison import NOTHING, Comparison, Comparisons, Pair
@@ -71,10 +70,23 @@ class Band:
     `skipped` are releases of the matrix within the run that have nothing to compare.
     """
 
-    first: str
-    last: str
-    count: int
+    releases: tuple[str, ...]
     skipped: tuple[str, ...]
+
+    @property
+    def first(self) -> str:
+        """The oldest release."""
+        return self.releases[0]
+
+    @property
+    def last(self) -> str:
+        """The newest release."""
+        return self.releases[-1]
+
+    @property
+    def count(self) -> int:
+        """How many releases it has."""
+        return len(self.releases)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -221,9 +233,8 @@ def advised(lane: LaneData, way: Pair) -> str:
 def _runs(lane: LaneData, releases: Sequence[str]) -> str:
     """`1.13.1 to 2.8.0 (4 releases) and 2.15.0`: of what was tried, what runs to the end."""
     tried = [release for release in releases if release in lane.captures]
-    states = {name: lane.captures[name].record.state for name in tried}
     runs = []
-    for whole, run in groupby(tried, key=lambda name: all(states[name](s) == "ok" for s in STAGES)):
+    for whole, run in groupby(tried, key=lambda name: lane.captures[name].whole):
         names = list(run)
         if whole:
             many = f"{names[0]} to {names[-1]} ({len(names)} releases)"
@@ -357,8 +368,6 @@ def _gap(pair: Pair, releases: tuple[str, ...]) -> str:
 def _band(run: list[str], releases: tuple[str, ...]) -> Band:
     within = releases[releases.index(run[0]) : releases.index(run[-1])]
     return Band(
-        first=run[0],
-        last=run[-1],
-        count=len(run),
+        releases=tuple(run),
         skipped=tuple(release for release in within if release not in run),
     )

@@ -7,7 +7,7 @@ from matrix_compare.known import read_known
 from matrix_site.artifact import artifact_pages
 from matrix_site.changes import changes_pages, recent
 from matrix_site.comparison import Pair
-from matrix_site.crossing import indexes
+from matrix_site.crossing import Indexes, indexes
 from matrix_site.environment import environment_pages
 from matrix_site.incompatibilities import incompatibilities, known_pages
 from matrix_site.lane import stale
@@ -46,15 +46,16 @@ def pages(snapshot: Snapshot) -> Iterable[Page]:
         yield from pull_pages(snapshot)
         return
     compared = [lane for lane in shown if lane.settings.constraints]
-    hrefs = {lane.name: _hrefs(snapshot, lane) for lane in compared}
     known = read_known()
     ran = [
         outcomes(lane, snapshot.settings.releases, known)
         for lane in shown
         if not lane.settings.constraints
     ]
-    yield _index(snapshot, compared, ran, hrefs)
-    yield from _indexes(snapshot, compared)
+    laid_out = [(lane, indexes(lane, snapshot.settings.releases)) for lane in compared]
+    yield _index(snapshot, laid_out, ran)
+    if laid_out:
+        yield _indexes(laid_out)
     yield from map(_outcomes, ran)
     yield from pair_pages(snapshot)
     yield from release_pages(snapshot)
@@ -77,21 +78,18 @@ def _empty(snapshot: Snapshot) -> Page:
 
 
 def _index(
-    snapshot: Snapshot,
-    compared: list[LaneData],
-    ran: list[Outcomes],
-    hrefs: dict[str, dict[Pair, str]],
+    snapshot: Snapshot, laid_out: list[tuple[LaneData, Indexes]], ran: list[Outcomes]
 ) -> Page:
     releases = snapshot.settings.releases
     views = [
         overview(
             lane,
             releases,
-            hrefs[lane.name],
+            _hrefs(snapshot, lane),
             base=href(lane_folder(snapshot.settings, lane.name)),
             stale=stale(lane, snapshot.today, snapshot.settings.site.stale_after_days),
         )
-        for lane in compared
+        for lane, _ in laid_out
     ]
     sentence = _sentence(snapshot, views) if views else ran[0].sentence
     return Page(
@@ -101,8 +99,8 @@ def _index(
         description=sentence,
         view={
             "sentence": sentence,
-            "lanes": list(zip(compared, views, strict=True)),
-            "indexes": [indexes(lane, releases) for lane in compared],
+            "lanes": [(lane, view) for (lane, _), view in zip(laid_out, views, strict=True)],
+            "indexes": [found for _, found in laid_out],
             "outcomes": [(found, href(outcomes_page(found.name))) for found in ran],
             "releases": [(name, href(release_page(name))) for name in reversed(releases)],
             "recent": [entry for entry in recent(snapshot) if entry.kind not in _QUIET][:_MOST],
@@ -113,16 +111,14 @@ def _index(
     )
 
 
-def _indexes(snapshot: Snapshot, compared: list[LaneData]) -> Iterable[Page]:
-    found = [(lane, indexes(lane, snapshot.settings.releases)) for lane in compared]
-    if found:
-        yield Page(
-            path=INDEXES,
-            template="indexes.html",
-            title="Which index may be searched with which release",
-            description="Indexes built with one torch release, searched with every other.",
-            view={"lanes": found},
-        )
+def _indexes(laid_out: list[tuple[LaneData, Indexes]]) -> Page:
+    return Page(
+        path=INDEXES,
+        template="indexes.html",
+        title="Which index may be searched with which release",
+        description="Indexes built with one torch release, searched with every other.",
+        view={"lanes": laid_out},
+    )
 
 
 def _outcomes(found: Outcomes) -> Page:
@@ -182,8 +178,8 @@ def _searches(found: list[Outcome]) -> str:
         f"no answer in {found.count('failed')}": "failed" in found,
     }
     words = joined(tuple(words for words, said in told.items() if said), 4)
-    indexes = f"{len(found)} index{'' if len(found) == 1 else 'es'}"
-    return f" Of {indexes} kept across these changes, the newer release finds {words}."
+    kept = plural(len(found), "index", "indexes")
+    return f" Of {kept} kept across these changes, the newer release finds {words}."
 
 
 def _are(count: int) -> str:

@@ -9,7 +9,6 @@ from markupsafe import Markup
 from matrix_capture.settings import Settings
 from matrix_compare.change import Crossing
 from matrix_compare.known import read_known
-from matrix_compare.layout import HEADER_BYTES
 from matrix_site.advice import AdviceView, advice_view
 from matrix_site.answers import Answers, judged
 from matrix_site.api import pair_file
@@ -222,10 +221,8 @@ def _judged(around: Surroundings, pair: Pair, records: Records) -> Answers:
 
 def _shifted(lane: LaneData, pair: Pair) -> str:
     """The releases of a pair whose index is read shifted once it is mapped."""
-    found = (lane.captures.get(release) for release in pair)
-    offsets = (held.offsets if held else () for held in found)
-    names = (r for r, at in zip(pair, offsets, strict=True) if at and max(at) != HEADER_BYTES)
-    return " or ".join(names)
+    held = lane.captures
+    return " or ".join(name for name in pair if name in held and held[name].shifted)
 
 
 def _described(view: PairView) -> str:

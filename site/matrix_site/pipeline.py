@@ -6,7 +6,7 @@ from markupsafe import Markup
 
 from matrix_capture.catalogue import CATALOGUE
 from matrix_compare.schema import Verdict
-from matrix_site.comparison import Comparison, Comparisons
+from matrix_site.comparison import Comparison, Comparisons, by_artifact
 from matrix_site.graph import Mark, pipeline_graph
 from matrix_site.page import artifact_page, href
 from matrix_site.summary import CHANGED, SEVERITY, finals, start, summarise, word
@@ -18,12 +18,9 @@ def pipeline(comparisons: Comparisons, root: str) -> Markup | None:
 
     `root` leads from its page to that of the site.
     """
-    by_name: dict[str, list[Comparison]] = {}
-    for row in comparisons:
-        by_name.setdefault(row.artifact, []).append(row)
     if not any(row.verdict in CHANGED for row in comparisons):
         return None
-    summary = summarise(comparisons)
+    summary, by_name = summarise(comparisons), by_artifact(comparisons)
     marks = ((name, _mark(rows)) for name, rows in by_name.items() if not _quiet(rows))
     return _drawn(
         f"{start(summary)}; {finals(summary)}".replace("`", ""),
@@ -48,11 +45,11 @@ def _drawn(
     )
 
 
-def _quiet(rows: list[Comparison]) -> bool:
+def _quiet(rows: tuple[Comparison, ...]) -> bool:
     return all(row.verdict is Verdict.IDENTICAL for row in rows)
 
 
-def _mark(rows: list[Comparison]) -> Mark:
+def _mark(rows: tuple[Comparison, ...]) -> Mark:
     """What became of an artifact: the worst verdict over all its parts and passes."""
     worst = min((row.verdict for row in rows), key=SEVERITY.index)
     vague = worst is Verdict.DIFFERS and all(

@@ -185,8 +185,8 @@ _FINISHED = {
 
 def _measures(base: Side, head: Side) -> Iterable[Measure]:
     yield Measure(name="colbert-ai", base=base.colbert, head=head.colbert, change="")
-    outcomes = (side.stopped or "runs to the end" for side in (base, head))
-    yield Measure(name="outcome", **dict(zip(("base", "head"), outcomes, strict=True)), change="")
+    ended = "runs to the end"
+    yield Measure(name="outcome", base=base.stopped or ended, head=head.stopped or ended, change="")
     if base.index_bytes and head.index_bytes:
         yield Measure(
             name="index, bytes",

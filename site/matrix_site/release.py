@@ -1,7 +1,6 @@
 """The page of a torch release: how far it ran in each lane, and from here to any other release."""
 
 import re
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -23,9 +22,10 @@ from matrix_site.page import (
     pair_page,
     release_page,
 )
+from matrix_site.reproduce import command
 from matrix_site.snapshot import LaneData, Snapshot
 from matrix_site.summary import Summary, Tally, start, stop, summarise
-from matrix_site.text import clean, day, duration, joined, moment
+from matrix_site.text import day, duration, joined, moment
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,11 +121,7 @@ def _banded(lane: LaneData, releases: tuple[str, ...]) -> Mapping[str, Band]:
     """The band that each release belongs to."""
     if not lane.settings.constraints:
         return {}
-    found = {}
-    for band in bands(lane, releases):
-        within = releases[releases.index(band.first) : releases.index(band.last) + 1]
-        found.update({release: band for release in within if release not in band.skipped})
-    return found
+    return {release: band for band in bands(lane, releases) for release in band.releases}
 
 
 def _link(release: str | None) -> tuple[str, str] | tuple[()]:
@@ -178,7 +174,9 @@ def _section(
             if lane.settings.constraints and other != release and other not in compared
         ),
         outcomes="" if lane.settings.constraints else href(outcomes_page(lane.name)),
-        command=_command(lane, release),
+        command=command(
+            f"capture-{release}", lane, (), (held.record for held in lane.captures.values())
+        ),
     )
 
 
@@ -264,13 +262,3 @@ def _what(summary: Summary) -> str:
     if summary.tally.worst is Verdict.IDENTICAL:
         return ""
     return start(summary) if summary.starts or summary.probes else summary.reason
-
-
-def _command(lane: LaneData, release: str) -> str:
-    """What captures a release in a lane; options come from the data, so they are quoted."""
-    words = ["nox", "-s", f"capture-{release}", "--", "--lane", lane.name.partition("+")[0]]
-    if lane.quick:
-        options = next((held.record.options for held in lane.captures.values()), {})
-        for name, value in sorted(options.items()):
-            words += [f"--{clean(name, 40)}", clean(value, 80)]
-    return shlex.join(words)

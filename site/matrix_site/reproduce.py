@@ -1,8 +1,10 @@
 """The commands that make a pair's page again, part by part."""
 
 import shlex
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from matrix_capture.schema import Record
 from matrix_site.comparison import Pair
 from matrix_site.sides import Records
 from matrix_site.snapshot import LaneData
@@ -34,10 +36,12 @@ def reproduction(lane: LaneData, pair: Pair, records: Records) -> tuple[Command,
     )
 
 
-def command(session: str, lane: LaneData, pair: Pair, records: Records) -> str:
-    """What runs a session on this pair; options come from the data, so they are quoted."""
+def command(
+    session: str, lane: LaneData, releases: Sequence[str], records: Iterable[Record | None]
+) -> str:
+    """What runs a session on these releases; options come from the data, so they are quoted."""
     base = lane.name.partition("+")[0]
-    words = ["nox", "-s", session, "--", *pair, "--lane", base]
+    words = ["nox", "-s", session, "--", *releases, "--lane", base]
     options = next((record.options for record in records if record), {}) if lane.quick else {}
     for name, value in sorted(options.items()):
         words += [f"--{clean(name, 40)}", clean(value, 80)]

@@ -7,13 +7,13 @@ from datetime import datetime
 from pathlib import Path
 
 from matrix_capture.errors import MatrixError
-from matrix_capture.schema import Record, digest_path, read_capture
+from matrix_capture.schema import STAGES, Record, digest_path, read_capture
 from matrix_capture.settings import Lane, Settings
 from matrix_compare.advice import SCHEMA_VERSION, Advice, Advices, advice_path, read_advices
 from matrix_compare.change import Crossing
 from matrix_compare.check import Check, list_checks, read_check
 from matrix_compare.explanation import Explanation, explanation_path, read_explanation
-from matrix_compare.layout import data_offsets
+from matrix_compare.layout import HEADER_BYTES, data_offsets
 from matrix_compare.schema import verdict_path
 from matrix_site.comparison import Comparisons, Dtypes, Pair, read_comparisons
 from matrix_site.text import moment
@@ -36,6 +36,16 @@ class Captured:
     dtypes: Dtypes
     offsets: tuple[int, ...]
     path: Path
+
+    @property
+    def whole(self) -> bool:
+        """Did every stage run?"""
+        return all(self.record.state(stage) == "ok" for stage in STAGES)
+
+    @property
+    def shifted(self) -> bool:
+        """Does colbert-ai read the index shifted once it is mapped?"""
+        return bool(self.offsets) and max(self.offsets) != HEADER_BYTES
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

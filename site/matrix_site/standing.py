@@ -64,9 +64,7 @@ def totals(counts: Tally) -> Totals:
 
 def _bands(lane: LaneData, releases: tuple[str, ...]) -> Iterator[Band]:
     for band in bands(lane, releases):
-        within = releases[releases.index(band.first) : releases.index(band.last) + 1]
-        kept = tuple(release for release in within if release not in band.skipped)
-        yield Band(releases=kept, skipped=band.skipped)
+        yield Band(releases=band.releases, skipped=band.skipped)
 
 
 def _standing(

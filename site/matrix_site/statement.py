@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from matrix_capture.catalogue import BY_NAME
 from matrix_compare.advice import Sentence
-from matrix_site.text import clean
+from matrix_site.text import clean, coded
 
 _MOST = 4  # grounds of one kind that are named one by one
 
@@ -57,11 +57,7 @@ def statement(sentence: Sentence, sources: Sources, *, brief: bool = False) -> S
 
 def commands(text: str) -> Markup:
     """A text of the data with its commands set as code."""
-    parts = _COMMAND.split(clean(text))
-    return Markup("").join(
-        Markup("<code>{}</code>").format(part) if place % 2 else part
-        for place, part in enumerate(parts)
-    )
+    return coded(_COMMAND.split(clean(text)))
 
 
 # Neither a release nor the value of an option ends in a stop, which is that of the sentence.

@@ -2,6 +2,7 @@
 
 import math
 import unicodedata
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 
@@ -48,7 +49,11 @@ def _clean(value: str) -> str:
 @lru_cache(maxsize=2**14)
 def code(sentence: str) -> Markup:
     """A sentence whose parts between backticks become code elements."""
-    parts = clean(sentence).split("`")
+    return coded(clean(sentence).split("`"))
+
+
+def coded(parts: Sequence[str]) -> Markup:
+    """Parts of a text as one, every second of them as a code element."""
     return Markup("").join(
         Markup("<code>{}</code>").format(part) if place % 2 else part
         for place, part in enumerate(parts)
@@ -113,9 +118,9 @@ def day(time: datetime) -> str:
     return f"{time.day} {_MONTHS[time.month - 1]} {time.year}"
 
 
-def plural(count: int, noun: str) -> str:
-    """`1 release`, `2 releases`."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+def plural(count: int, noun: str, many: str = "") -> str:
+    """`1 release`, `2 releases`; `many` is the word for several where an s does not do."""
+    return f"{count:,} {noun if count == 1 else many or f'{noun}s'}"
 
 
 def listed(names: tuple[str, ...], most: int = 3) -> str:
