@@ -405,14 +405,14 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check types."""
-    session.install("-e", ".[compare,site]", "--group", "types", "--group", "tests", "nox")
+    session.install("-e", ".[operate,site]", "--group", "types", "--group", "tests", "nox")
     session.run("mypy")
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run the fast tests: no torch, no network."""
-    session.install("-e", ".[compare,hub,site]", "--group", "tests")
+    session.install("-e", ".[hub,operate,site]", "--group", "tests")
     others = [f"--ignore=tests/{folder}" for folder in ("browser", "e2e", "torch")]
     session.run("pytest", *others, *session.posargs)
 

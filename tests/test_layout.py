@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = {
     "matrix_capture": ROOT / "capture/matrix_capture",
     "matrix_compare": ROOT / "compare/matrix_compare",
+    "matrix_operate": ROOT / "operate/matrix_operate",
     "matrix_site": ROOT / "site/matrix_site",
 }
 
@@ -21,6 +22,7 @@ PACKAGES = {
 ALLOWED = {
     "matrix_capture": ("matrix_capture",),
     "matrix_compare": ("matrix_compare", "matrix_capture"),
+    "matrix_operate": ("matrix_operate", "matrix_compare", "matrix_capture"),
     "matrix_site": (
         "matrix_site",
         "matrix_compare.schema",
@@ -46,6 +48,7 @@ HEAVY = ("torch", "transformers", "colbert", "faiss")
 FORBIDDEN = {
     "matrix_capture": (),
     "matrix_compare": HEAVY,
+    "matrix_operate": HEAVY,
     "matrix_site": (*HEAVY, "numpy", "scipy", "pandas"),
 }
 
@@ -80,7 +83,7 @@ def wheel_files(root: Path, target: Path) -> set[str]:
         return set(archive.namelist())
 
 
-def test_the_wheel_holds_all_three_packages_and_nothing_else(tmp_path: Path) -> None:
+def test_the_wheel_holds_all_packages_and_nothing_else(tmp_path: Path) -> None:
     expected = set().union(*(held_files(ROOT, package) for package in PACKAGES))
     assert {f"{package}/__init__.py" for package in PACKAGES} <= expected
     names = wheel_files(ROOT, tmp_path)
@@ -92,7 +95,7 @@ def test_the_wheel_holds_all_three_packages_and_nothing_else(tmp_path: Path) -> 
 def test_a_wheel_without_the_site_would_be_seen(tmp_path: Path) -> None:
     """Ignoring `/site`, as generators' templates do, makes hatchling drop it without a word."""
     root = tmp_path / "checkout"
-    for folder in ("capture", "compare", "site"):
+    for folder in ("capture", "compare", "operate", "site"):
         shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, root)
@@ -102,7 +105,7 @@ def test_a_wheel_without_the_site_would_be_seen(tmp_path: Path) -> None:
     assert not held_files(root, "matrix_site") & names
 
 
-@pytest.mark.parametrize("folder", ["capture", "compare", "site"])
+@pytest.mark.parametrize("folder", ["capture", "compare", "operate", "site"])
 def test_no_package_around_a_package(folder: str) -> None:
     """`site/__init__.py` would shadow the standard library's `site`."""
     assert not (ROOT / folder / "__init__.py").exists()

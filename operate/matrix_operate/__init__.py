@@ -1,0 +1,1 @@
+"""What the workflows do: plan captures, collect and record them, report, raise an alarm."""

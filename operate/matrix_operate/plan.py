@@ -1,0 +1,106 @@
+"""The plan file: the contract between the job that plans captures and those that make and collect.
+
+One JSON file. Whoever collects takes every name from here, none from what a capture says of itself.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from matrix_capture.errors import MatrixError
+from matrix_capture.names import lane_name, lane_options
+from matrix_capture.revision import read_revision
+from matrix_capture.schema import replacing
+from matrix_capture.settings import Settings
+
+SCHEMA_VERSION = 1
+
+MOST_ROWS = 256
+"""As many jobs as GitHub makes of one matrix."""
+
+RowName = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9.+-]{0,99}$")]
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One job: some builds of torch in one lane, one after the other on one machine.
+
+    `name` is that of the job and of what it uploads, `runs_on` are the labels of its runner. With
+    `colbert` every build is captured with each of these revisions instead of the lane's. `why` says
+    what the captures are for.
+    """
+
+    name: RowName
+    lane: str
+    torch: tuple[str, ...]
+    runs_on: tuple[str, ...]
+    colbert: tuple[str, ...] = ()
+    passages: int | None = None
+    why: str = ""
+
+
+class NotRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A capture that no job is made for, and why."""
+
+    lane: str
+    torch: str
+    reason: str
+
+
+class Expected(msgspec.Struct, frozen=True, kw_only=True):
+    """A capture that a row should bring, by the lane it is recorded in."""
+
+    row: str
+    lane: str
+    torch: str
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All jobs of a run; `new` are releases that `matrix.toml` does not have yet."""
+
+    schema_version: int
+    rows: tuple[Row, ...]
+    not_run: tuple[NotRun, ...] = ()
+    new: tuple[str, ...] = ()
+
+
+def expected(plan: Plan, settings: Settings) -> Iterator[Expected]:
+    """Every capture that the rows should bring, in their order.
+
+    Raises:
+        MatrixError: a lane is not in `matrix.toml`, or a revision cannot be read.
+    """
+    for row in plan.rows:
+        pinned = settings.lane(row.lane).colbert
+        for torch in row.torch:
+            for text in row.colbert or (pinned,):
+                label = read_revision(text).label
+                options = lane_options(passages=row.passages, colbert=label, pinned=pinned)
+                yield Expected(row=row.name, lane=lane_name(row.lane, options), torch=torch)
+
+
+def write_plan(path: Path, plan: Plan) -> None:
+    """Write a plan."""
+    with replacing(path) as file:
+        file.write(msgspec.json.format(msgspec.json.encode(plan), indent=1) + b"\n")
+
+
+def read_plan(path: Path) -> Plan:
+    """Read a plan.
+
+    Raises:
+        MatrixError: it is absent, damaged, of another version, or has a row twice.
+    """
+    try:
+        plan = msgspec.json.decode(path.read_bytes(), type=Plan)
+    except (msgspec.DecodeError, OSError, UnicodeDecodeError, RecursionError) as error:
+        raise MatrixError(f"{path}: not a readable plan ({error}); plan again") from None
+    if plan.schema_version != SCHEMA_VERSION:
+        raise MatrixError(
+            f"{path}: schema version {plan.schema_version}, but this release reads "
+            f"{SCHEMA_VERSION}; plan again"
+        )
+    if len({row.name for row in plan.rows}) < len(plan.rows):
+        raise MatrixError(f"{path}: two rows have one name; plan again")
+    return plan
