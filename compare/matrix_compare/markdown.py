@@ -62,10 +62,10 @@ def _overview(reports: Sequence[Report]) -> str:
 
 
 def _head(report: Report) -> str:
-    pair = _code(f"{report.a}...{report.b}")
-    lines = [f"{_bold(report.level)} in {pair}: {phrase(report.summary, _code)}", ""]
-    lines += [f"- {level.glyph} {level}: {text}" for level, text in grounds(report, _code)]
-    lines += [f"- ! {_code(doubt)}" for doubt in report.doubts]
+    pair = code(f"{report.a}...{report.b}")
+    lines = [f"{_bold(report.level)} in {pair}: {phrase(report.summary, code)}", ""]
+    lines += [f"- {level.glyph} {level}: {text}" for level, text in grounds(report, code)]
+    lines += [f"- ! {code(doubt)}" for doubt in report.doubts]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -81,7 +81,7 @@ def _differences(report: Report) -> Iterator[str]:
     titles = ("policy", "artifact", "dtype", "verdict", "passes", "largest", within, "where")
     groups = [g for g in grouped(report.lines) if g.first.verdict is not Verdict.IDENTICAL]
     groups.sort(key=_rank)
-    yield from _table(titles, map(_row, groups))
+    yield from table(titles, map(_row, groups))
     same = report.summary.counts[Verdict.IDENTICAL]
     if same:
         yield f"{same} of {len(report.lines)} rows identical, not shown.\n"
@@ -96,18 +96,18 @@ def _row(group: Group) -> tuple[str, ...]:
     first = group.first
     return (
         f"{first.level.glyph} {first.level}",
-        _code(group.label),
-        _code(first.dtype),
+        code(group.label),
+        code(first.dtype),
         f"{first.verdict.glyph} {_word(first.verdict)}",
-        ", ".join(map(_code, first.profiles)),
+        ", ".join(map(code, first.profiles)),
         largest(group),
         ulps(group),
-        "; ".join(places(group, _code)) if group.matters else place(group, _code),
+        "; ".join(places(group, code)) if group.matters else place(group, code),
     )
 
 
 def _reasons(report: Report) -> Iterator[str]:
-    told = [f"- {v.glyph} {_word(v)}: {text}" for v, text in reasons(report, _code)]
+    told = [f"- {v.glyph} {_word(v)}: {text}" for v, text in reasons(report, code)]
     yield from told[:_ROWS]
     if len(told) > _ROWS:
         yield f"- {len(told) - _ROWS} more reasons"
@@ -117,17 +117,17 @@ def _reasons(report: Report) -> Iterator[str]:
 
 def _environment(report: Report) -> Iterator[str]:
     entries = [
-        (entry.section, _code(entry.name), _code(entry.a or ""), _code(entry.b or ""))
+        (entry.section, code(entry.name), code(entry.a or ""), code(entry.b or ""))
         for entry in report.environment
     ]
-    titles = ("", "name", _code(report.a), _code(report.b))
+    titles = ("", "name", code(report.a), code(report.b))
     count = f"{len(entries)} difference{'s' if len(entries) != 1 else ''}"
-    yield from _folded(f"Environment: {count}", _table(titles, entries))
+    yield from _folded(f"Environment: {count}", table(titles, entries))
 
 
 def _cascade(report: Report) -> Iterator[str]:
-    entries = [(_code(name), _code(figures)) for name, figures in facts(report)]
-    yield from _folded("Codes, residuals and lists", _table(("", "figures"), entries))
+    entries = [(code(name), code(figures)) for name, figures in facts(report)]
+    yield from _folded("Codes, residuals and lists", table(("", "figures"), entries))
 
 
 def _folded(title: str, lines: Iterator[str]) -> Iterator[str]:
@@ -140,7 +140,7 @@ def _folded(title: str, lines: Iterator[str]) -> Iterator[str]:
         yield "</details>\n"
 
 
-def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
     """A table of ready cells; nothing where there are no rows."""
     lines = list(rows)
     if not lines:
@@ -154,7 +154,7 @@ def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str
         yield f"{len(lines) - _ROWS} more lines are not shown.\n"
 
 
-def _code(text: str) -> str:
+def code(text: str) -> str:
     """A captured string as a code span; what would end the span or its table cell is spelled out.
 
     No delimiter is doubled and no pipe escaped: a backslash of the text would undo the escape.
