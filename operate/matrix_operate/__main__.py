@@ -7,6 +7,7 @@ from types import ModuleType
 
 from matrix_capture.errors import MatrixError
 from matrix_compare.report import plain
+from matrix_operate.errors import OutageError
 
 # Each has `arguments(parser)` and `run(options)`, which returns the exit status; its docstring's
 # first line is the help. Status 2 is bad input, 75 a failure of the surroundings (EX_TEMPFAIL).
@@ -20,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(options.command.run(options))
     except MatrixError as error:
         print(plain(f"error: {error}"), file=sys.stderr)
-        return 2
+        return 75 if isinstance(error, OutageError) else 2
 
 
 def _parser() -> argparse.ArgumentParser:
