@@ -11,6 +11,7 @@ from matrix_capture.errors import MatrixError
 from matrix_capture.names import unknown_release, version_numbers
 
 Release = Annotated[str, msgspec.Meta(pattern=r"^\d+\.\d+\.\d+$")]
+Architecture = Annotated[str, msgspec.Meta(pattern=r"^sm_[0-9]{2,3}$")]
 SITE_URL = r"^https?://[A-Za-z0-9.:_~/-]+/$"
 """What the address of the published site looks like."""
 Bound = Annotated[float, msgspec.Meta(ge=0)]
@@ -59,6 +60,26 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     stale_after_days: Annotated[int, msgspec.Meta(ge=1)] = 14
 
 
+class Gpu(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The releases that have code for a GPU architecture; without `last` also all that will come."""
+
+    first: Release
+    last: Release | None = None
+
+    def runs(self, torch: str) -> bool:
+        """Whether a build of torch has code for it; a nightly build goes by its release."""
+        found = version_numbers(torch)[:3]
+        newest = version_numbers(self.last) if self.last else found
+        return version_numbers(self.first) <= found <= newest
+
+
+class Nightly(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a night captures: the `newest` releases always, `backlog` of the others that are due."""
+
+    newest: Annotated[int, msgspec.Meta(ge=1)] = 2
+    backlog: Annotated[int, msgspec.Meta(ge=0)] = 6
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole file; `profiles` maps a profile's name to a tolerance per dtype or `other`.
 
@@ -70,6 +91,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     profiles: dict[str, dict[str, Tolerance]]
     policy: tuple[Rule, ...] = ()
     site: Site = Site()
+    gpus: dict[Architecture, Gpu] = {}
+    nightly: Nightly = Nightly()
 
     def lane(self, name: str) -> Lane:
         """The lane of that name; an option suffix `+xxxxxxxx` is not part of it.

@@ -256,3 +256,39 @@ def test_no_file_says_where_to_stand(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(MatrixError, match="directory"):
         read_settings(tmp_path)
+
+
+# GPUs and nights.
+
+
+@pytest.mark.parametrize(
+    ("gpu", "torch", "runs"),
+    [
+        ("sm_90", "1.13.1", False),
+        ("sm_90", "2.0.1", False),
+        ("sm_90", "2.1.0", True),
+        ("sm_90", "2.16.0.dev20261121", True),
+        ("sm_70", "1.13.1", True),
+        ("sm_70", "2.10.0", True),
+        ("sm_70", "2.11.0", False),
+        ("sm_120", "2.7.1", False),
+        ("sm_120", "2.8.0", True),
+    ],
+)
+def test_a_gpu_runs_what_has_code_for_it(
+    gpu: str, torch: str, *, runs: bool, shipped: Settings
+) -> None:
+    assert shipped.gpus[gpu].runs(torch) is runs
+
+
+def test_a_night_without_settings_has_some(tmp_path: Path) -> None:
+    nightly = read_settings(write(tmp_path, GOOD)).nightly
+    assert (nightly.newest, nightly.backlog) == (2, 6)
+
+
+@pytest.mark.parametrize(
+    "table", ["[nightly]\nnewest = 0", '[gpus.H200]\nfirst = "2.1.0"', '[gpus.sm_90]\nfirst = "2"']
+)
+def test_what_no_gpu_and_no_night_can_be_is_refused(tmp_path: Path, table: str) -> None:
+    with pytest.raises(MatrixError):
+        read_settings(write(tmp_path, f"{GOOD}\n{table}\n"))
