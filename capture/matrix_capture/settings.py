@@ -61,7 +61,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Gpu(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The releases that have code for a GPU architecture; without `last` also all that will come."""
+    """The releases with code for a GPU architecture: those up to `last`, or else all since."""
 
     first: Release
     last: Release | None = None
