@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from matrix_capture.errors import MatrixError
-from matrix_capture.schema import CaptureCode, replacing, write_atomically
+from matrix_capture.schema import CaptureCode, write_atomically
 
 SCHEMA_VERSION = 1
 METADATA_KEY = b"rankings"
@@ -123,24 +123,21 @@ def read_rankings(path: Path) -> Rankings:
 def record_searches(data: Path, header: Header, found: Sequence[tuple[Search, Any]]) -> Path:
     """Add searches and their rows to the rankings of a lane; returns the path.
 
-    A search takes the place of the one with its key; the whole file moves to `history/` before rows
-    are lost that are not found again. A file of other inputs is replaced.
+    Of two searches with one key the one that started later stays, and of searches of other inputs
+    those of the later. What they did not find again moves to `history/` first, each search alone.
     """
     path = rankings_path(data, header.lane)
+    searches = tuple(search for search, _ in found)
+    rows = [COLUMNS.empty_table(), *(rows.cast(COLUMNS) for _, rows in found)]
+    new = Rankings(
+        header=msgspec.structs.replace(header, searches=searches), table=pa.concat_tables(rows)
+    )
     with _locked(path):
-        kept, lost = Rankings(header=header, table=COLUMNS.empty_table()), False
         if path.exists():
-            kept, lost = _without(read_rankings(path), header, found)
-        if lost:
-            old = path.read_bytes()
-            name = f"{blake3.blake3(old).hexdigest()}.parquet"
-            with replacing(data / "history" / header.lane / "rankings" / name) as file:
-                file.write(old)
-        searches = sorted((*kept.header.searches, *(one for one, _ in found)), key=_key)
-        new = msgspec.structs.replace(header, searches=tuple(searches))
-        table = pa.concat_tables([kept.table, *(rows.cast(COLUMNS) for _, rows in found)])
-        metadata = {METADATA_KEY: msgspec.json.encode(new)}
-        write_atomically(path, table.sort_by(_ORDER).replace_schema_metadata(metadata))
+            new, lost = _joined(read_rankings(path), new)
+            for one in lost:
+                _keep(data, one)
+        _write(path, new)
     return path
 
 
@@ -164,23 +161,62 @@ def _checked_header(path: Path, schema: Any) -> Header:
     return header
 
 
-def _without(
-    old: Rankings, header: Header, found: Sequence[tuple[Search, Any]]
-) -> tuple[Rankings, bool]:
-    """What stays of the rankings on record, and whether anything is lost for good."""
-    if old.header.inputs != header.inputs:
-        return Rankings(header=header, table=COLUMNS.empty_table()), True
-    table, lost = old.table, False
-    for search, rows in found:
-        same = _of(table, search.key)
-        before = table.filter(same)
-        lost |= before.num_rows > 0 and not _same(before, rows.cast(COLUMNS))
-        table = table.filter(pc.invert(same))
-    new = {search.key for search, _ in found}
-    searches = tuple(search for search in old.header.searches if search.key not in new)
+def _joined(old: Rankings, new: Rankings) -> tuple[Rankings, list[Rankings]]:
+    """Both in one, and the searches of which rows are lost by that."""
+    if old.header.inputs != new.header.inputs:
+        earlier, later = sorted((old, new), key=_started)
+        return later, [_only(earlier, search) for search in earlier.header.searches]
+    lost = []
+    for search in new.header.searches:
+        if before := old.search(search.index_torch, search.search_torch, mmap=search.mmap):
+            on_record = _only(old, before)
+            earlier, later = sorted((on_record, _only(new, search)), key=_started)
+            if not _same(earlier.table, later.table):
+                lost.append(earlier)
+            if later is on_record:
+                new = _without(new, search.key)
+            else:
+                old = _without(old, search.key)
+    header = msgspec.structs.replace(
+        new.header, searches=(*old.header.searches, *new.header.searches)
+    )
+    return Rankings(header=header, table=pa.concat_tables([old.table, new.table])), lost
+
+
+def _started(rankings: Rankings) -> str:
+    return max((search.started for search in rankings.header.searches), default="")
+
+
+def _only(rankings: Rankings, search: Search) -> Rankings:
+    """One search alone."""
+    rows = rankings.table.filter(_of(rankings.table, search.key))
+    return Rankings(header=msgspec.structs.replace(rankings.header, searches=(search,)), table=rows)
+
+
+def _without(rankings: Rankings, key: tuple[str, str, bool]) -> Rankings:
+    searches = tuple(search for search in rankings.header.searches if search.key != key)
     return Rankings(
-        header=msgspec.structs.replace(old.header, searches=searches), table=table
-    ), lost
+        header=msgspec.structs.replace(rankings.header, searches=searches),
+        table=rankings.table.filter(pc.invert(_of(rankings.table, key))),
+    )
+
+
+def _keep(data: Path, lost: Rankings) -> None:
+    """Have the history hold a search; what another search found before it, it holds already."""
+    rows, (search,) = lost.table.sort_by(_ORDER), lost.header.searches
+    hasher = blake3.blake3(msgspec.json.encode([lost.header.inputs, search.key]))
+    for name in ("query", "rank", "pid", "score"):
+        hasher.update(rows[name].to_numpy().tobytes())
+    path = data / "history" / lost.header.lane / "rankings" / f"{hasher.hexdigest()}.parquet"
+    if rows.num_rows and not (path.exists() and _started(read_rankings(path)) >= _started(lost)):
+        _write(path, lost)
+
+
+def _write(path: Path, rankings: Rankings) -> None:
+    searches = tuple(sorted(rankings.header.searches, key=_key))
+    header = msgspec.structs.replace(rankings.header, searches=searches)
+    metadata = {METADATA_KEY: msgspec.json.encode(header)}
+    write_atomically(path, rankings.table.sort_by(_ORDER).replace_schema_metadata(metadata))
 
 
 def _same(before: Any, rows: Any) -> bool:

@@ -103,7 +103,6 @@ def test_one_search_is_found_among_others(tmp_path: Path) -> None:
 def test_a_search_takes_the_place_of_its_own_and_of_no_other(tmp_path: Path) -> None:
     keys = [(index, by, mmap) for index in "ab" for by in "ab" for mmap in (False, True)]
     record_searches(tmp_path, HEADER, [search(i, b, mmap=mmap) for i, b, mmap in keys])
-    before = rankings_path(tmp_path, "cpu-pinned").read_bytes()
     new = search("a", "b", index="another", found=[[(7, 1, 0.5)]])
     read = read_rankings(record_searches(tmp_path, HEADER, [new]))
     assert [one.key for one in read.header.searches] == keys
@@ -113,7 +112,9 @@ def test_a_search_takes_the_place_of_its_own_and_of_no_other(tmp_path: Path) -> 
         if (index, by, mmap) != new[0].key:
             assert read.search(index, by, mmap=mmap) == search(index, by, mmap=mmap)[0]
             assert read.rows(index, by, mmap=mmap).column("pid").to_pylist() == [4, 0, 2]
-    assert [old.read_bytes() for old in history(tmp_path)] == [before]
+    (old,) = map(read_rankings, history(tmp_path))
+    assert old.header.searches == (search("a", "b")[0],)
+    assert old.table.column("pid").to_pylist() == [4, 0, 2]
 
 
 @pytest.mark.parametrize(
@@ -127,12 +128,19 @@ def test_a_search_takes_the_place_of_its_own_and_of_no_other(tmp_path: Path) -> 
     ],
 )
 def test_rows_that_are_not_found_again_go_to_history(found: Any, tmp_path: Path) -> None:
-    before = record_searches(tmp_path, HEADER, [search(), search("2.8.0")]).read_bytes()
+    record_searches(tmp_path, HEADER, [search(), search("2.8.0")])
     record_searches(tmp_path, HEADER, [search(found=found)])
     (old,) = history(tmp_path)
     assert old.parent == tmp_path / "history" / "cpu-pinned" / "rankings"
-    assert old.read_bytes() == before
+    assert read_rankings(old).header.searches == (search()[0],)
     assert read_rankings(old).rows("2.7.1", "2.8.0").num_rows == 3
+    # What is found by turns is kept once each, and says when it was found last.
+    for found_then, day in ((FOUND, "02"), (found, "03"), (FOUND, "04"), (found, "05")):
+        record_searches(
+            tmp_path, HEADER, [search(found=found_then, started=f"2025-01-{day}T00:00:00+00:00")]
+        )
+    kept = {one.header.searches[0].started for one in map(read_rankings, history(tmp_path))}
+    assert kept == {f"2025-01-0{day}T00:00:00+00:00" for day in ("34" if found else "4")}
 
 
 def test_a_search_that_fails_now_keeps_what_it_had_found(tmp_path: Path) -> None:
@@ -166,12 +174,14 @@ def test_a_zero_of_another_sign_is_not_found_again(tmp_path: Path) -> None:
 
 
 def test_other_inputs_start_afresh(tmp_path: Path) -> None:
-    before = record_searches(tmp_path, HEADER, [search(), search("2.8.0")]).read_bytes()
+    record_searches(tmp_path, HEADER, [search(), search("2.8.0")])
     header = msgspec.structs.replace(HEADER, inputs={"collection": "ff"}, relevant=((5,),))
     read = read_rankings(record_searches(tmp_path, header, [search(by="2.9.0")]))
     assert read.header == msgspec.structs.replace(header, searches=(search(by="2.9.0")[0],))
     assert read.table.num_rows == 3
-    assert [old.read_bytes() for old in history(tmp_path)] == [before]
+    old = [read_rankings(path) for path in history(tmp_path)]
+    assert {one.header.searches for one in old} == {(search()[0],), (search("2.8.0")[0],)}
+    assert [one.table.num_rows for one in old] == [3, 3]
 
 
 def test_lanes_have_a_file_each(tmp_path: Path) -> None:
@@ -183,6 +193,47 @@ def test_lanes_have_a_file_each(tmp_path: Path) -> None:
 
 
 # Any order, any process.
+
+_TIMES = [
+    (
+        msgspec.structs.replace(HEADER, inputs={"collection": inputs}),
+        [
+            search(
+                by=by,
+                found=[[(pid, 1, 0.5)]],
+                started=f"2025-01-{10 * (inputs == 'new') + 2 * pid + len(by):02}T00:00:00+00:00",
+            )
+            for by in bys
+        ],
+    )
+    for inputs, pid, bys in (
+        ("old", 1, ("2.8.0",)),
+        ("old", 2, ("2.8.0", "2.10.0")),
+        ("new", 1, ("2.10.0",)),
+        ("new", 2, ("2.10.0", "2.8.0")),
+        ("new", 2, ("2.9.0",)),
+    )
+]
+
+
+@settings(deadline=None, max_examples=40)
+@given(order=st.permutations(_TIMES))
+def test_what_started_later_stays_in_whatever_order_it_comes(
+    order: Sequence[tuple[Header, Any]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    one, other = (tmp_path_factory.mktemp("data") for _ in range(2))
+    for data, several in ((one, order), (other, _TIMES)):
+        for header, found in several:
+            record_searches(data, header, found)
+    files = [
+        {path.relative_to(data): path.read_bytes() for path in data.rglob("*.parquet")}
+        for data in (one, other)
+    ]
+    assert files[0] == files[1]
+    read = read_rankings(rankings_path(one, "cpu-pinned"))
+    assert read.rows("2.7.1", "2.8.0").column("pid").to_pylist() == [2]
+    assert len(history(one)) == 4
+
 
 _SOME = [
     search(index, by, mmap=mmap, found=[[(number, 1, number / 7)], [(1, 1, 0.5), (2, 2, 0.5)]])
