@@ -4,4 +4,4 @@ from matrix_capture.errors import MatrixError
 
 
 class OutageError(MatrixError):
-    """The surroundings failed: a network, a service, a runner; command lines exit with status 75."""
+    """The surroundings failed: network, service, runner; command lines exit with status 75."""
