@@ -392,14 +392,11 @@ def site(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check style, formatting and the workflows."""
+    """Check style, formatting, the workflows and their scripts."""
     session.install("--group", "lint")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
-    workflows = sorted(map(str, Path(".github/workflows").glob("*.yml")))
-    session.run("zizmor", "--offline", "--strict-collection", "--quiet", ".github")
-    session.run("actionlint", *workflows)
-    session.run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows)
+    session.run("pytest", "--noconftest", "--quiet", *_WORKFLOWS)
 
 
 @nox.session
@@ -413,8 +410,23 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the fast tests: no torch, no network."""
     session.install("-e", ".[hub,operate,site]", "--group", "tests")
-    others = [f"--ignore=tests/{folder}" for folder in ("browser", "e2e", "torch")]
+    others = [f"--ignore=tests/{folder}" for folder in ("browser", "e2e", "torch", "workflows")]
     session.run("pytest", *others, *session.posargs)
+
+
+_WORKFLOWS = ("tests/workflows/test_invariants.py", "tests/workflows/test_linters.py")
+
+
+@nox.session(default=False)
+def workflows(session: nox.Session) -> None:
+    """Run the workflows on this machine, with stand-ins for GitHub, and the runner's scripts."""
+    _install(session, "-e", ".[operate,site]", "--group", "tests", "nox[uv]")
+    # GitHub's own parser and evaluator of expressions.
+    language = Path(session.virtualenv.location).absolute() / "npm"
+    if shutil.which("npm"):
+        _install_with_npm(session, Path("tests/workflows/package.json"), language)
+    others = [f"--ignore={path}" for path in _WORKFLOWS]
+    session.run("pytest", "tests/workflows", *others, "--npm", str(language), *session.posargs)
 
 
 @nox.session(default=False)
@@ -424,22 +436,22 @@ def browser(session: nox.Session) -> None:
     # The browser is that of the machine: Playwright's own is never downloaded.
     checkers = Path(session.virtualenv.location).absolute() / "npm"
     if shutil.which("npm"):
-        _install_checkers(session, checkers)
+        _install_with_npm(session, Path("tests/browser/package.json"), checkers)
     session.run("pytest", "tests/browser", "--checkers", str(checkers), *session.posargs)
 
 
-def _install_checkers(session: nox.Session, folder: Path) -> None:
-    """Have npm install what the pages are checked with; without it the tests skip and say so."""
+def _install_with_npm(session: nox.Session, package: Path, folder: Path) -> None:
+    """Have npm install what a package.json asks for; without it the tests skip and say so."""
     folder.mkdir(exist_ok=True)
-    shutil.copy("tests/browser/package.json", folder)
+    shutil.copy(package, folder)
     # No lock file, which would name hosts, and no scripts, which would download more.
     command = ["npm", "install", "--no-package-lock", "--ignore-scripts", "--prefix", str(folder)]
-    log = CACHE / "logs" / "install-browser-npm.log"
+    log = CACHE / "logs" / f"install-{session.name}-npm.log"
     with log.open("w", encoding="utf-8") as output:
         try:
             session.run(*command, external=True, log=False, stdout=output, stderr=subprocess.STDOUT)
         except CommandFailed:
-            session.warn(f"npm cannot install the checkers; {log} has the details")
+            session.warn(f"npm cannot install {package}; {log} has the details")
 
 
 @nox.session(python="3.11", default=False)
