@@ -35,14 +35,14 @@ def markdown(reports: Sequence[Report]) -> str:
     """
     heads: list[str] = []
     room = _LIMIT - 1_000
-    for head in map(_head, reports):
-        room -= _size(head)
+    for first in map(head, reports):
+        room -= _size(first)
         if room < 0:
             break
-        heads.append(head)
+        heads.append(first)
     told = [_overview(reports)] if len(reports) != 1 else []
-    for report, head in zip(reports, heads, strict=False):
-        told.append(head)
+    for report, first in zip(reports, heads, strict=False):
+        told.append(first)
         details = _details(report)
         if _size(details) <= room:
             room -= _size(details)
@@ -58,12 +58,13 @@ def _overview(reports: Sequence[Report]) -> str:
     levels = [report.level for report in reports]
     counts = [f"{levels.count(level)} {level}" for level in Level if level in levels]
     total = ", ".join([f"{len(reports)} pairs", *counts]) if reports else "no pair was compared"
-    return f"{_bold(worst_level(levels))}: {total}\n"
+    return f"{bold(worst_level(levels))}: {total}\n"
 
 
-def _head(report: Report) -> str:
+def head(report: Report) -> str:
+    """The sentence, which artifacts make the level what it is, and doubts."""
     pair = code(f"{report.a}...{report.b}")
-    lines = [f"{_bold(report.level)} in {pair}: {phrase(report.summary, code)}", ""]
+    lines = [f"{bold(report.level)} in {pair}: {phrase(report.summary, code)}", ""]
     lines += [f"- {level.glyph} {level}: {text}" for level, text in grounds(report, code)]
     lines += [f"- ! {code(doubt)}" for doubt in report.doubts]
     return "\n".join(lines).rstrip() + "\n"
@@ -72,7 +73,7 @@ def _head(report: Report) -> str:
 def _details(report: Report) -> str:
     """All but the sentence and its grounds; empty where there is nothing to tell."""
     return "\n".join(
-        chain(_differences(report), _reasons(report), _environment(report), _cascade(report))
+        chain(_differences(report), grounded(report), environment(report), _cascade(report))
     )
 
 
@@ -106,7 +107,8 @@ def _row(group: Group) -> tuple[str, ...]:
     )
 
 
-def _reasons(report: Report) -> Iterator[str]:
+def grounded(report: Report) -> Iterator[str]:
+    """A list of the reasons why artifacts are what they are."""
     told = [f"- {v.glyph} {_word(v)}: {text}" for v, text in reasons(report, code)]
     yield from told[:_ROWS]
     if len(told) > _ROWS:
@@ -115,22 +117,23 @@ def _reasons(report: Report) -> Iterator[str]:
         yield ""
 
 
-def _environment(report: Report) -> Iterator[str]:
+def environment(report: Report) -> Iterator[str]:
+    """What else differs between the two environments, folded."""
     entries = [
         (entry.section, code(entry.name), code(entry.a or ""), code(entry.b or ""))
         for entry in report.environment
     ]
     titles = ("", "name", code(report.a), code(report.b))
     count = f"{len(entries)} difference{'s' if len(entries) != 1 else ''}"
-    yield from _folded(f"Environment: {count}", table(titles, entries))
+    yield from folded(f"Environment: {count}", table(titles, entries))
 
 
 def _cascade(report: Report) -> Iterator[str]:
     entries = [(code(name), code(figures)) for name, figures in facts(report)]
-    yield from _folded("Codes, residuals and lists", table(("", "figures"), entries))
+    yield from folded("Codes, residuals and lists", table(("", "figures"), entries))
 
 
-def _folded(title: str, lines: Iterator[str]) -> Iterator[str]:
+def folded(title: str, lines: Iterator[str]) -> Iterator[str]:
     """What is shown on request; nothing where there are no lines."""
     body = list(lines)
     if body:
@@ -165,7 +168,8 @@ def code(text: str) -> str:
     return f"`{text}`" if text.strip() else ""
 
 
-def _bold(level: Level) -> str:
+def bold(level: Level) -> str:
+    """A level that stands out."""
     return f"**{level.glyph} {level}**"
 
 
