@@ -26,13 +26,12 @@ from matrix_capture.values import ValueStore
 from matrix_compare.alignment import Alignment, Column
 from matrix_compare.columns import joined, rows_of
 from matrix_compare.comparable import obstacles
-from matrix_compare.gauge import Gauge
 from matrix_compare.location import GROUNDS, Locator
 from matrix_compare.metrics import Distances
 from matrix_compare.origin import DIFFERING, ROLES, Family
 from matrix_compare.relabelling import CENTROIDS, LABELLED, relabelled
 from matrix_compare.schema import COLUMNS, Place, Verdict
-from matrix_compare.verdict import Cell, Finding, Side, judge, stop
+from matrix_compare.verdict import Cell, Finding, Gauging, Side, judge, stop
 
 _Numbers = npt.NDArray[np.int64] | npt.NDArray[np.int8]
 RENUMBERED = "equal up to the numbering of the centroids"
@@ -70,7 +69,7 @@ class Verdicts:
         return self.table.slice(place.start, place.stop - place.start)
 
 
-def compare(captures: Sequence[Capture], gauge: Gauge, store: ValueStore) -> Verdicts:
+def compare(captures: Sequence[Capture], gauge: Gauging, store: ValueStore) -> Verdicts:
     """The verdicts of all pairs, each capture against every later one.
 
     Rows come in the order of a, b, catalogue, scope and part. Where a run stopped, whatever the
@@ -111,7 +110,7 @@ class _Judging:
     of such findings.
     """
 
-    def __init__(self, captures: Sequence[Capture], gauge: Gauge, store: ValueStore) -> None:
+    def __init__(self, captures: Sequence[Capture], gauge: Gauging, store: ValueStore) -> None:
         self._records = [capture.record for capture in captures]
         self._gauge = gauge
         self._store = store
