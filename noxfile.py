@@ -22,9 +22,18 @@ from nox.command import CommandFailed
 ROOT = Path(__file__).parent
 sys.path.insert(0, str(ROOT / "capture"))
 
-from matrix_capture.catalogue import DEPTHS  # noqa: E402 - found by the line above
+from matrix_capture import torch_index  # noqa: E402 - found by the line above
+from matrix_capture.catalogue import BY_NAME, DEPTHS  # noqa: E402
 from matrix_capture.errors import MatrixError  # noqa: E402
-from matrix_capture.names import lane_name, lane_options, unknown_release  # noqa: E402
+from matrix_capture.names import (  # noqa: E402
+    capture_session,
+    is_build,
+    lane_name,
+    lane_options,
+    release_order,
+    unknown_release,
+    without_builds,
+)
 from matrix_capture.revision import Revision, read_revision  # noqa: E402
 
 nox.needs_version = ">=2025.2.9"
@@ -35,6 +44,7 @@ MATRIX: dict[str, Any] = tomllib.loads((ROOT / "matrix.toml").read_text(encoding
 RELEASES: list[str] = MATRIX["releases"]
 LANES: dict[str, dict[str, Any]] = MATRIX["lanes"]
 DEFAULT_LANE = next(iter(LANES))
+NIGHTLY_LANES = [name for name, lane in LANES.items() if "nightly" in lane]
 DEFAULT_RELEASES = ["2.7.1", "2.8.0"]  # a boundary that shows on every machine
 
 CACHE = Path("_cache")  # inputs, compiled extensions, logs: may be deleted at any time
@@ -67,7 +77,7 @@ def matrix(session: nox.Session) -> None:
     options = _parse(session, parser, LANES)
     named = list(dict.fromkeys(options.releases))
     releases = RELEASES if "all" in named else named
-    _check_pair(releases)
+    _check_pair(releases, options.lane)
     shared = ["--data", str(options.data), "--lane", options.lane]
     shared += _lane_flags(options)
     again: list[str] = [name for name in ("--fresh", "--keep-env") if name in session.posargs]
@@ -86,7 +96,7 @@ def matrix(session: nox.Session) -> None:
 
 
 def _capture_session(release: str) -> None:
-    """Register `capture-<release>`."""
+    """Register `capture-<release>`; as a release, `nightly` is a build that the options name."""
 
     # A string keeps the session's name as it is; a list would append the version to it.
     @nox.session(name=f"capture-{release}", python="3.11", default=False)
@@ -102,20 +112,45 @@ def _capture_session(release: str) -> None:
             "recorded in a lane of its own",
         )
         parser.add_argument("--lend-env", action="store_true", help=argparse.SUPPRESS)
+        if release == "nightly":
+            parser.set_defaults(lane=NIGHTLY_LANES[0])
+            parser.add_argument(
+                "--build",
+                type=_build,
+                metavar="VERSION",
+                help="such as 2.16.0.dev20261121 (default: the newest that the lane can have)",
+            )
         folder, kept = Path(session.virtualenv.location), False
         try:
             options = _parse(session, parser, LANES)
-            _capture(session, release, options)
+            torch = _nightly(options) if release == "nightly" else release
+            _capture(session, torch, options)
             kept = options.keep_env or options.lend_env
         finally:
             if not kept:
                 _discard(folder)
 
-    capture.__doc__ = f"Record what colbert-ai makes under torch {release}."
+    which = "a nightly build of torch" if release == "nightly" else f"torch {release}"
+    capture.__doc__ = f"Record what colbert-ai makes under {which}."
 
 
-for _release in RELEASES:
+# There is no list of builds, so those that the command line names have a session of their own.
+for _release in [*RELEASES, *dict.fromkeys(filter(is_build, sys.argv))]:
     _capture_session(_release)
+if NIGHTLY_LANES:
+    _capture_session("nightly")
+
+
+def _nightly(options: argparse.Namespace) -> str:
+    """The build that the options name, or the newest."""
+    lane = LANES[options.lane]
+    index = lane.get("nightly")
+    if index is None:
+        _refuse(without_builds(options.build or "a nightly build", options.lane, NIGHTLY_LANES))
+    try:
+        return str(options.build or torch_index.builds(index, lane["python"])[-1])
+    except MatrixError as error:
+        _refuse(str(error))
 
 
 def _capture(session: nox.Session, release: str, options: argparse.Namespace) -> None:
@@ -140,7 +175,8 @@ def _capture(session: nox.Session, release: str, options: argparse.Namespace) ->
     with tempfile.TemporaryDirectory() as building:
         colbert = _colbert_requirement(options.revision, Path(building))
         requirements = _pipeline_requirements(release, lane, colbert)
-        seconds = _install_torch(session, release, requirements, command, which)
+        env = _installing(release, lane)
+        seconds = _install_torch(session, release, requirements, command, which, env=env)
     if seconds is not None:
         which += ["--install-seconds", f"{seconds:.1f}"]
         _ask(session, *command, "run", *which, quiet=False)
@@ -155,13 +191,15 @@ def _install_torch(
     requirements: Sequence[str],
     command: list[str],
     which: list[str],
+    *,
+    env: Mapping[str, str],
 ) -> float | None:
     """Install torch and colbert-ai; the seconds it took, or None when the failure is on record."""
     log = _install_log(session)
     session.log(f"torch {release}: installing, 2 to 4 GB to download; the log is {log}")
     started = time.monotonic()
     try:
-        _install_into(log, session, *requirements, env=INSTALLING)
+        _install_into(log, session, *requirements, env=env)
     except CommandFailed:
         seconds = ["--install-seconds", f"{time.monotonic() - started:.1f}"]
         session.log(_ask(session, *command, "fail", *which, *seconds, "--log", str(log)))
@@ -225,10 +263,6 @@ def advise(session: nox.Session) -> None:
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the advice there too")
     options = _parse(session, parser)
-    if options.releases:
-        _check_pair(options.releases)
-    if len(options.releases) > 2:
-        _refuse("advice is about two releases: name the one you have and the one you want")
     _check_data(options)
     _install(session, "-e", ".[compare]")
     which = ["--lane", _recorded_lane(options), "--data", str(options.data)]
@@ -248,7 +282,7 @@ def explain(session: nox.Session) -> None:
         "--keep-env", action="store_true", help="keep both environments (5-7 GB each)"
     )
     options = _parse(session, parser, LANES)
-    _check_pair([options.a, options.b])
+    _check_pair([options.a, options.b], options.lane)
     folders = [
         Path(session.virtualenv.location).with_name(f"explain-{name}")
         for name in (options.a, options.b)
@@ -312,7 +346,7 @@ def _make_environment(
                 *requirements,
                 "-e",
                 ours,
-                env=INSTALLING,
+                env=_installing(release, LANES[options.lane]),
                 external=True,
                 log=False,
                 stdout=output,
@@ -331,7 +365,7 @@ def search(session: nox.Session) -> None:
     parser.add_argument("--inputs", type=Path, metavar="DIR", help="a copy of what the hub has")
     parser.add_argument("--keep-env", action="store_true", help="keep environments (5-7 GB each)")
     options = _parse(session, parser, LANES)
-    _check_pair(options.releases)
+    _check_pair(options.releases, options.lane)
     _check_data(options)
     ours = _ours(options)
     _install(session, "-e", ".[compare,hub]" if ours == ".[hub]" else ".[compare]")
@@ -503,7 +537,8 @@ def _bench(session: nox.Session, options: argparse.Namespace) -> None:
         requirements = ()  # the one without torch
     else:
         session.log(f"torch {options.release}: installing, 2 to 4 GB to download")
-    _install(session, *requirements, "-e", ".[compare,site]", env=INSTALLING)
+    env = _installing(options.release, LANES[options.lane])
+    _install(session, *requirements, "-e", ".[compare,site]", env=env)
     found = []
     for name in names:
         figures = Path(session.create_tmp()) / f"{name}.json"
@@ -632,10 +667,13 @@ def _request_flags(options: argparse.Namespace) -> list[str]:
     return [*where, *_lane_flags(options), *_flag("--inputs", options.inputs)]
 
 
-def _check_pair(releases: Sequence[str]) -> None:
-    """Refuse releases that the matrix does not have, and less than two."""
+def _check_pair(releases: Sequence[str], lane: str) -> None:
+    """Refuse releases and builds that the lane does not take, and less than two."""
     for release in releases:
-        if release not in RELEASES:
+        if is_build(release):
+            if lane not in NIGHTLY_LANES:
+                _refuse(without_builds(release, lane, NIGHTLY_LANES))
+        elif release not in RELEASES:
             _refuse(unknown_release(release, RELEASES))
     if len(set(releases)) < 2:
         _refuse(f"one release makes no pair; name another beside {releases[0]}")
@@ -667,13 +705,18 @@ def _colbert_requirement(revision: Revision, building: Path) -> str:
 def _pipeline_requirements(release: str, lane: dict[str, Any], colbert: str) -> tuple[str, ...]:
     """What the installer is asked for to run colbert-ai under a torch release."""
     return (
-        f"torch=={release}",
+        torch_index.requirement(release, torch_index.index_of(release, lane)),
         colbert,
         "faiss-gpu" if lane.get("kmeans") == "cuda" else "faiss-cpu",
         "setuptools",  # torch compiles extensions with it but did not always require it
         # Nothing pinned: what is here already, for this package's sake, must not decide either.
         *(_flag("--constraint", lane.get("constraints")) or ["--upgrade"]),
     )
+
+
+def _installing(release: str, lane: dict[str, Any]) -> dict[str, str]:
+    """The installer's variables where torch is installed."""
+    return INSTALLING | torch_index.variables(torch_index.index_of(release, lane))
 
 
 def _discard(environment: Path) -> None:

@@ -29,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
         request = runner.Request(
             settings=settings,
             lane=options.lane,
-            torch=settings.release(options.torch),
+            torch=settings.release(options.torch, options.lane),
             data=options.data,
             cache=options.cache,
             passages=options.passages,
@@ -117,7 +117,7 @@ def _search(request: runner.Request, options: argparse.Namespace) -> None:
 
 
 def _releases(request: runner.Request, options: argparse.Namespace) -> list[str]:
-    return [request.settings.release(name) for name in options.index]
+    return [request.settings.release(name, request.lane) for name in options.index]
 
 
 def _fail(request: runner.Request, options: argparse.Namespace) -> None:
@@ -146,7 +146,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, command in _COMMANDS.items():
         sub = commands.add_parser(name, help=command.__doc__, description=command.__doc__)
         sub.set_defaults(command=command)
-        sub.add_argument("--torch", required=True, metavar="VERSION", help="a release")
+        sub.add_argument("--torch", required=True, metavar="VERSION", help="a release or build")
         sub.add_argument("--lane", required=True, help="a lane of matrix.toml")
         sub.add_argument("--data", required=True, type=Path, help="where records go")
         sub.add_argument("--cache", required=True, type=Path, help="inputs, extensions, logs")

@@ -15,6 +15,7 @@ import msgspec
 from matrix_capture.catalogue import BY_NAME
 from matrix_capture.digest import Snapshot
 from matrix_capture.errors import MatrixError
+from matrix_capture.names import BUILD, RELEASE
 from matrix_capture.schema import Capture
 from matrix_capture.values import ValueStore
 
@@ -59,7 +60,7 @@ def read_injection(text: str) -> Injection:
     Raises:
         MatrixError: it is none, or names an artifact that cannot be swapped.
     """
-    found = re.fullmatch(r"(\w+)(?::([0-9]{1,9}))?=([0-9]+\.[0-9]+\.[0-9]+)", text, re.ASCII)
+    found = re.fullmatch(rf"(\w+)(?::([0-9]{{1,9}}))?=({BUILD}|{RELEASE})", text, re.ASCII)
     if not found:
         raise MatrixError(
             f"--inject {text!r} is no artifact[:occurrence]=release, such as batches:2=2.7.1"

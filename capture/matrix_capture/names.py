@@ -2,8 +2,15 @@
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
+
+RELEASE = r"\d+\.\d+\.\d+"
+"""What the name of a torch release looks like."""
+
+BUILD = rf"{RELEASE}\.dev\d{{8}}"
+"""What the name of a nightly build looks like: `torch.__version__` without the local part."""
 
 
 def lane_name(lane: str, options: Mapping[str, str | int]) -> str:
@@ -42,9 +49,33 @@ def lane_options(
 
 def unknown_release(name: str, releases: Sequence[str]) -> str:
     """What to tell somebody who asked for a release that the matrix does not have."""
+    if is_build(name):
+        return f"{name} is a nightly build; nox -s {capture_session(name)} captures it"
     nearest = _nearest(name, releases)
     hint = f"the nearest is {nearest}" if nearest else f"it has {', '.join(releases)}"
     return f"no torch release {name!r} in matrix.toml; {hint}"
+
+
+def is_build(name: str) -> bool:
+    """Is that a nightly build and no release?"""
+    return re.fullmatch(BUILD, name, re.ASCII) is not None
+
+
+def release_order(name: str) -> tuple[tuple[int, ...], float]:
+    """What releases and nightly builds are sorted by: a release follows all builds of it."""
+    night = int(name[-8:]) if is_build(name) else math.inf
+    return version_numbers(name), night
+
+
+def capture_session(torch: str) -> str:
+    """The session that captures a release or a nightly build."""
+    return f"capture-nightly -- --build {torch}" if is_build(torch) else f"capture-{torch}"
+
+
+def without_builds(asked: str, lane: str, lanes: Sequence[str]) -> str:
+    """What to tell whoever asked a lane for a nightly build; `lanes` are those that take them."""
+    others = f"nightly builds are for --lane {' or '.join(lanes)}" if lanes else "no other does"
+    return f"lane {lane} does not take {asked}, only releases; {others}"
 
 
 def version_numbers(version: str) -> tuple[int, ...]:

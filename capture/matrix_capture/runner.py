@@ -20,7 +20,7 @@ from matrix_capture.errors import MatrixError
 from matrix_capture.index_files import index_hash, index_path, keep_index
 from matrix_capture.inject import Injection, Swap, injection_label, swaps, swaps_hash
 from matrix_capture.job import INDEX_FOLDER, Event, Facts, Job
-from matrix_capture.names import lane_name, lane_options
+from matrix_capture.names import capture_session, lane_name, lane_options
 from matrix_capture.optrace import Site
 from matrix_capture.process import blame, run_job, variables
 from matrix_capture.progress import Progress
@@ -115,12 +115,12 @@ class Request:
         found: list[Swap] = []
         lane = replace(self, injections=()).lane_name
         for injection in self.injections:
-            source = self.settings.release(injection.source)
+            source = self.settings.release(injection.source, self.lane)
             path = digest_path(self.data, lane, source)
             if not path.exists():
                 raise MatrixError(
                     f"{injection.label}: no capture of torch {source} in lane {lane}; "
-                    f"nox -s capture-{source} makes it"
+                    f"nox -s {capture_session(source)} makes it"
                 )
             found += swaps(injection, read_capture(path))
         return tuple(found)

@@ -5,6 +5,7 @@ One Parquet file per lane and torch release. Its rows are digests of tensors, it
 """
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from matrix_capture.errors import MatrixError
+from matrix_capture.names import BUILD, RELEASE, release_order
 
 SCHEMA_VERSION = 1
 METADATA_KEY = b"capture"
@@ -162,6 +164,16 @@ def digest_path(data: Path, lane: str, torch: str) -> Path:
 def list_captures(data: Path, lane: str) -> list[Path]:
     """Every digest file of a lane, in no particular order."""
     return sorted((data / "digests" / lane).glob("torch-*.parquet"))
+
+
+def recorded(data: Path, lane: str) -> list[str]:
+    """The releases and nightly builds that a lane has on record, in order.
+
+    A digest file with another name is passed over.
+    """
+    name = re.compile(rf"torch-({BUILD}|{RELEASE})\.parquet", re.ASCII)
+    found = (name.fullmatch(path.name) for path in list_captures(data, lane))
+    return sorted((match[1] for match in found if match), key=release_order)
 
 
 def write_capture(capture: Capture, data: Path) -> Path:

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from matrix_capture.errors import MatrixError
 from matrix_capture.schema import Capture
-from matrix_capture.settings import Settings, read_settings
+from matrix_capture.settings import Settings, settings_of
 from matrix_capture.values import ValueStore
 from matrix_compare.captures import load_captures
 from matrix_compare.cascade import DISCRETE, cascade
@@ -42,9 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
-    settings = read_settings()
+    settings = settings_of(options.data)
     settings.lane(options.lane)
-    wanted = {settings.release(name) for name in options.releases}
+    wanted = {settings.release(name, options.lane) for name in options.releases}
     if len(wanted) == 1:
         raise MatrixError(f"one release makes no pair; name another beside {wanted.pop()}")
     captures = _captures(options, settings, wanted)

@@ -15,7 +15,7 @@ import msgspec
 from msgspec.structs import replace
 
 from matrix_capture.errors import MatrixError
-from matrix_capture.names import version_numbers
+from matrix_capture.names import release_order
 from matrix_capture.schema import replacing
 from matrix_compare.change import Attribution, Crossing, RankingChange
 from matrix_compare.layout import HEADER_BYTES
@@ -145,7 +145,7 @@ def record_advices(data: Path, lane: str, given: Sequence[Advice]) -> Path:
     """
     with _changing(data, lane) as change:
         pairs = {(advice.a, advice.b): advice for advice in (*change.now.advices, *given)}
-        order = sorted(pairs, key=lambda pair: tuple(map(version_numbers, pair)))
+        order = sorted(pairs, key=lambda pair: tuple(map(release_order, pair)))
         change.now = replace(change.now, advices=tuple(pairs[pair] for pair in order))
     return advice_path(data, lane)
 

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from matrix_capture.errors import MatrixError
 from matrix_capture.schema import replacing
-from matrix_capture.settings import Settings, read_settings
+from matrix_capture.settings import settings_of
 from matrix_compare.advice import (
     SCHEMA_VERSION,
     Advice,
@@ -39,14 +39,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
-    settings = read_settings()
+    settings = settings_of(options.data)
     settings.lane(options.lane)
     evidence = Evidence(options.data, options.lane, settings)
     for line in evidence.excluded:
         _complain(line)
     given = []
     console = Console(highlight=False)
-    for a, b in _pairs(options.releases, settings, evidence):
+    names = [settings.release(name, options.lane) for name in options.releases]
+    for a, b in _pairs(names, evidence):
         with console.status(f"looking at {a} and {b}"):
             advice = advise(evidence.facts(a, b))
         print_advice(console, advice, script=bool(options.releases))
@@ -90,11 +91,8 @@ def _print_wrapped(console: Console, text: str) -> None:
         console.print(Text("  ") + line)
 
 
-def _pairs(
-    releases: Sequence[str], settings: Settings, evidence: Evidence
-) -> list[tuple[str, str]]:
+def _pairs(names: Sequence[str], evidence: Evidence) -> list[tuple[str, str]]:
     """What is asked about, in the order in which it is asked."""
-    names = [settings.release(name) for name in releases]
     if names and len(names) != 2:
         raise MatrixError(
             f"two releases make a pair, not {len(names)}; name the one you have and the one you "

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from matrix_capture.errors import MatrixError
-from matrix_capture.names import version_numbers
+from matrix_capture.names import release_order
 from matrix_capture.rankings import rankings_path, read_rankings
 from matrix_capture.settings import read_settings
 from matrix_compare.advice import record_crossings
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _table(found: Sequence[Crossing]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0), show_edge=False)
     table.add_column("index of", no_wrap=True)
-    columns = sorted({c.search for c in found}, key=version_numbers)
+    columns = sorted({c.search for c in found}, key=release_order)
     for name in columns:
         table.add_column(Text(plain(name)), no_wrap=True)
     cells = {(c.index, c.search): _cell(c) for c in found}

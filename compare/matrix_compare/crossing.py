@@ -9,7 +9,7 @@ import numpy.typing as npt
 from msgspec.structs import replace
 
 from matrix_capture.errors import MatrixError
-from matrix_capture.names import version_numbers
+from matrix_capture.names import release_order
 from matrix_capture.rankings import DEPTH, Rankings, Search
 from matrix_compare.change import Crossing, Outcome
 from matrix_compare.facts import error_line
@@ -17,7 +17,12 @@ from matrix_compare.facts import error_line
 
 def crossings(rankings: Rankings) -> tuple[Crossing, ...]:
     """Every search on record, in order of release: index, then search, then mapped or not."""
-    return tuple(sorted(_crossings(rankings), key=_position))
+    return tuple(
+        sorted(
+            _crossings(rankings),
+            key=lambda one: (release_order(one.index), release_order(one.search), one.mmap),
+        )
+    )
 
 
 def _crossings(rankings: Rankings) -> Iterator[Crossing]:
@@ -80,10 +85,6 @@ class _Grid:
         grid.pids[query, rank - 1] = pid
         grid.score_bits[query, rank - 1] = score.view(np.int32)
         return grid
-
-
-def _position(crossing: Crossing) -> tuple[tuple[int, ...], tuple[int, ...], bool]:
-    return version_numbers(crossing.index), version_numbers(crossing.search), crossing.mmap
 
 
 _TOP = 10

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from msgspec.structs import replace
 
 from matrix_capture.errors import MatrixError
+from matrix_capture.names import release_order
 from matrix_capture.rankings import Rankings, rankings_path, read_rankings
 from matrix_capture.schema import Capture, Record
 from matrix_capture.settings import Settings
@@ -41,6 +42,7 @@ class Evidence:
         self._data, self._lane, self._settings = data, lane, settings
         loaded = load_captures(data, lane, settings)
         self.excluded, self.captures, self.of = loaded.excluded, loaded.captures, loaded.of
+        self._releases = loaded.releases
         self._store = ValueStore(data / "values")
         self._gauge = Gauge(self._store, read_profiles(settings), data / "distances.parquet")
         path = rankings_path(data, lane)
@@ -90,7 +92,7 @@ class Evidence:
             known=match(other.record, self._known),
             explanation=self._explanation(a, b),
             environment=environment_difference(one.record, other.record),
-            run=run_around(b, self.captures, self._settings.releases, self._same_of),
+            run=run_around(b, self.captures, self._releases, self._same_of),
         )
 
     def _same_of(self, a: Capture, b: Capture) -> bool:
@@ -101,8 +103,7 @@ class Evidence:
         return same_index(compare(pair, self._gauge, self._store).of(a, b))
 
     def _explanation(self, a: str, b: str) -> Explanation | None:
-        order = self._settings.releases.index
-        path = explanation_path(self._data, self._lane, *sorted((a, b), key=order))
+        path = explanation_path(self._data, self._lane, *sorted((a, b), key=release_order))
         try:
             return read_explanation(path) if path.exists() else None
         except MatrixError:  # one that cannot be read explains nothing

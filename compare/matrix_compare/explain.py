@@ -13,6 +13,7 @@ from rich.console import Console
 from matrix_capture import runner
 from matrix_capture.catalogue import DEPTHS
 from matrix_capture.errors import MatrixError
+from matrix_capture.names import release_order
 from matrix_capture.revision import read_revision
 from matrix_capture.schema import replacing
 from matrix_capture.settings import read_settings
@@ -39,11 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> None:
     settings = read_settings()
-    sides = zip(map(settings.release, (options.a, options.b)), options.python, strict=True)
+    names = [settings.release(name, options.lane) for name in (options.a, options.b)]
+    sides = zip(names, options.python, strict=True)
     # The older one is a, as on the pages.
-    (first, python_a), (second, python_b) = sorted(
-        sides, key=lambda side: settings.releases.index(side[0])
-    )
+    (first, python_a), (second, python_b) = sorted(sides, key=lambda side: release_order(side[0]))
     if first == second:
         raise MatrixError(f"one release makes no pair; name another beside {first}")
     request = runner.Request(

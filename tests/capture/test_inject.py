@@ -51,6 +51,7 @@ def swap(occurrence: int = 0, **changes: Any) -> Swap:
         ("batches:0=2.7.1", "batches", 0, "2.7.1"),
         ("codes_sorted_indices:12=1.13.1", "codes_sorted_indices", 12, "1.13.1"),
         ("D=2.10.0", "D", None, "2.10.0"),
+        ("D=2.16.0.dev20261121", "D", None, "2.16.0.dev20261121"),
     ],
 )
 def test_an_injection_is_read_and_told(

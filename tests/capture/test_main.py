@@ -77,6 +77,11 @@ def test_bad_usage_is_status_2(words: list[str], capsys: pytest.CaptureFixture[s
     ("changed", "expected"),
     [
         ({"torch": "2.8.7"}, "no torch release '2.8.7' in matrix.toml; the nearest is 2.8.0"),
+        (
+            {"torch": "2.16.0.dev20261121"},
+            "lane cpu-pinned does not take 2.16.0.dev20261121, only releases; nightly builds are "
+            "for --lane cpu-nightly",
+        ),
         ({"lane": "cpu-pined"}, "no lane 'cpu-pined' in matrix.toml; it has cpu-pinned"),
         ({"lane": "cpu-pinned+01234567"}, "cpu-pinned+01234567 is named after options"),
         (
@@ -103,6 +108,14 @@ def test_bad_input_is_one_line(
     assert main(arguments(name, sources, *more, **changed)) == 2
     assert error(capsys).startswith(expected)
     assert written(sources) == []
+
+
+def test_a_nightly_build_is_recorded_under_its_name(sources: Path) -> None:
+    build = "2.16.0.dev20261121"
+    assert main(arguments("run", sources, torch=build, lane="cpu-nightly")) == 0
+    (path,) = (sources.parents[1] / "data" / "digests").rglob("*.parquet")
+    assert path.name == f"torch-{build}.parquet"
+    assert (read_record(path).torch, path.parent.name[:12]) == (build, "cpu-nightly+")
 
 
 def test_another_colbert_is_recorded_in_a_lane_of_its_own(sources: Path) -> None:

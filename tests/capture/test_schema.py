@@ -32,6 +32,7 @@ from matrix_capture.schema import (
     list_captures,
     read_capture,
     read_record,
+    recorded,
     write_atomically,
     write_capture,
 )
@@ -181,6 +182,16 @@ def test_other_releases_and_lanes_are_left_alone(tmp_path: Path) -> None:
     names = [path.name for path in list_captures(tmp_path, LANE)]
     assert names == ["torch-2.5.0.parquet", "torch-2.5.1.parquet"]
     assert list_captures(tmp_path, "no-such-lane") == []
+
+
+def test_what_is_on_record_is_told_in_order_by_name_alone(tmp_path: Path) -> None:
+    builds = ["2.16.0.dev20261120", "2.16.0.dev20261121"]
+    for name in (*reversed(builds), "2.16.0", "2.9.1", "2.10.0", "2.5", "2.5.0+cpu", "2.5.0\n", ""):
+        path = digest_path(tmp_path, LANE, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    assert recorded(tmp_path, LANE) == ["2.9.1", "2.10.0", *builds, "2.16.0"]
+    assert recorded(tmp_path, "no-such-lane") == []
 
 
 # What a reader may find instead of a digest file.

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from matrix_capture.errors import MatrixError
-from matrix_capture.settings import Settings, read_settings
+from matrix_capture.schema import digest_path
+from matrix_capture.settings import SHOWN_BUILDS, Settings, read_settings, settings_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -96,6 +97,20 @@ def test_the_policy_holds_what_a_stage_ends_in_to_more_than_the_rest(shipped: Se
     assert not rest.failure
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_nightly_builds_are_held_against_releases_of_the_same_wheels(
+    device: str, shipped: Settings
+) -> None:
+    nightly, pinned = shipped.lane(f"{device}-nightly"), shipped.lane(f"{device}-pinned")
+    assert nightly.nightly == (nightly.index or "").replace("/whl/", "/whl/nightly/")
+    others = ("device", "python", "colbert", "threads", "constraints", "inputs", "kmeans")
+    assert [getattr(nightly, name) for name in others] == [getattr(pinned, n) for n in others]
+    assert [name for name, lane in shipped.lanes.items() if lane.nightly] == [
+        "cpu-nightly",
+        "cuda-nightly",
+    ]
+
+
 # Looking things up.
 
 
@@ -112,7 +127,7 @@ def test_an_unknown_lane_lists_the_known(name: str, shipped: Settings) -> None:
 
 
 def test_a_known_release_is_itself(shipped: Settings) -> None:
-    assert [shipped.release(name) for name in PROMISED] == list(PROMISED)
+    assert [shipped.release(name, "cpu-pinned") for name in PROMISED] == list(PROMISED)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +156,7 @@ def test_a_known_release_is_itself(shipped: Settings) -> None:
 def test_an_unknown_release_names_the_nearest(name: str, nearest: str) -> None:
     settings = Settings(releases=PROMISED, lanes={}, profiles={})
     with pytest.raises(MatrixError) as caught:
-        settings.release(name)
+        settings.release(name, "cpu-pinned")
     assert str(caught.value) == (
         f"no torch release {name!r} in matrix.toml; the nearest is {nearest}"
     )
@@ -151,14 +166,71 @@ def test_an_unknown_release_names_the_nearest(name: str, nearest: str) -> None:
 def test_what_is_no_version_lists_all_releases(name: str) -> None:
     settings = Settings(releases=("2.4.1", "2.5.0"), lanes={}, profiles={})
     with pytest.raises(MatrixError, match=r"it has 2\.4\.1, 2\.5\.0$"):
-        settings.release(name)
+        settings.release(name, "cpu-pinned")
 
 
 @pytest.mark.parametrize(("name", "nearest"), [("2.5.0", "2.6.0"), ("2.4.0", "2.2.0")])
 def test_the_nearest_may_lie_above_but_below_when_even(name: str, nearest: str) -> None:
     settings = Settings(releases=("2.2.0", "2.6.0"), lanes={}, profiles={})
     with pytest.raises(MatrixError, match=f"nearest is {re.escape(nearest)}$"):
-        settings.release(name)
+        settings.release(name, "cpu-pinned")
+
+
+# Nightly builds, and what is on record.
+
+BUILD = "2.16.0.dev20261121"
+
+
+def test_a_lane_with_nightly_builds_takes_any(shipped: Settings) -> None:
+    assert shipped.release(BUILD, "cpu-nightly") == BUILD
+    assert shipped.release(BUILD, "cpu-nightly+0a1b2c3d") == BUILD
+    assert shipped.release("2.15.0", "cpu-nightly") == "2.15.0"
+    with pytest.raises(MatrixError, match=r"no torch release '2\.16\.0'"):
+        shipped.release("2.16.0", "cpu-nightly")
+
+
+def test_another_lane_says_which_takes_them(shipped: Settings) -> None:
+    with pytest.raises(MatrixError) as caught:
+        shipped.release(BUILD, "cpu-pinned")
+    assert str(caught.value) == (
+        f"lane cpu-pinned does not take {BUILD}, only releases; nightly builds are for "
+        "--lane cpu-nightly or cuda-nightly"
+    )
+
+
+def test_a_release_on_record_takes_its_place(shipped: Settings) -> None:
+    found = shipped.including(["2.14.2", "2.15.0", BUILD, "2.16.0", "1.13.0"]).releases
+    assert found == ("1.13.0", *PROMISED[:-1], "2.14.2", "2.15.0", "2.16.0")
+
+
+def test_every_lane_of_the_matrix_is_looked_at_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    for lane, name in {
+        "cuda-pinned": "2.16.0",
+        "cpu-nightly": "2.16.1",
+        "cpu-pinned": BUILD,
+        "cpu-pinned+0a1b2c3d": "2.17.0",
+        "of-no-matrix": "2.18.0",
+        "cpu-latest": "2.19.0\n",
+    }.items():
+        path = digest_path(tmp_path, lane, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    found = settings_of(tmp_path)
+    assert found.releases[-3:] == ("2.15.0", "2.16.0", "2.16.1")
+    assert settings_of(tmp_path / "nothing") == read_settings()
+
+
+def test_a_lane_has_the_releases_of_the_matrix_or_what_is_on_record(shipped: Settings) -> None:
+    builds = [f"2.16.0.dev202611{day:02}" for day in range(1, SHOWN_BUILDS + 3)]
+    held = [*reversed(builds), "2.15.0", "2.16.0"]
+    assert shipped.of_lane("cpu-pinned", held) == shipped.releases
+    assert shipped.of_lane("cpu-nightly", held) == ("2.15.0", *builds[2:], "2.16.0")
+    assert shipped.of_lane("cpu-nightly", held[-4:]) == ("2.15.0", *builds[:2], "2.16.0")
+    assert shipped.of_lane("cpu-nightly+0a1b2c3d", ["2.15.0"]) == ("2.15.0",)
+    assert shipped.of_lane("cpu-nightly", []) == ()
 
 
 # Files that do not hold what they should.
@@ -209,6 +281,25 @@ FAULTS: dict[str, tuple[Callable[[str], str], str]] = {
     "no passages": (
         lambda text: text.replace("threads = 2", "threads = 2\npassages = 0"),
         ">= 1.*passages",
+    ),
+    "an index that anybody can change": (
+        lambda text: text.replace("threads = 2", 'threads = 2\nindex = "http://x.org/whl/cpu"'),
+        "regex.*index",
+    ),
+    "an index without a variant": (
+        lambda text: text.replace("threads = 2", 'threads = 2\nindex = "https://x.org/whl/"'),
+        "regex.*index",
+    ),
+    "builds of other wheels": (
+        lambda text: text.replace(
+            "threads = 2",
+            'threads = 2\nindex = "https://x.org/cu130"\nnightly = "https://x.org/nightly/cpu"',
+        ),
+        "in lane cpu, index and nightly must end in the same wheel variant",
+    ),
+    "builds without releases": (
+        lambda text: text.replace("threads = 2", 'threads = 2\nnightly = "https://x.org/cpu"'),
+        "in lane cpu, index and nightly must end in the same wheel variant",
     ),
     "python as a number": (lambda text: text.replace('"3.11"', "3.11"), r"`str`.*python"),
     "negative tolerance": (lambda text: text.replace("1e-8", "-1e-8"), ">= 0.*atol"),
