@@ -22,7 +22,7 @@ PACKAGES = {
 ALLOWED = {
     "matrix_capture": ("matrix_capture",),
     "matrix_compare": ("matrix_compare", "matrix_capture"),
-    "matrix_operate": ("matrix_operate", "matrix_compare", "matrix_capture"),
+    "matrix_operate": ("matrix_operate", "matrix_compare", "matrix_capture", "matrix_site.page"),
     "matrix_site": (
         "matrix_site",
         "matrix_compare.schema",

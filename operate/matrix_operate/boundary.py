@@ -51,13 +51,17 @@ class Boundary:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sighting:
-    """What is known of two consecutive releases: a boundary, none, or why nobody knows."""
+    """What is known of two consecutive releases: a boundary, none, or why nobody knows.
+
+    Nightly builds that are too old to be compared any longer are `outdated`.
+    """
 
     lane: str
     a: str
     b: str
     boundary: Boundary | None = None
     unknown: str = ""
+    outdated: bool = False
 
 
 def survey(data: Path, lane: str, settings: Settings) -> tuple[Sighting, ...]:
@@ -99,16 +103,16 @@ class _Lane:
 
     def sightings(self, held: Sequence[str]) -> Iterator[Sighting]:
         shown = self._settings.of_lane(self._lane, held)
-        before: str | None = None
-        for name in held:
-            if name not in shown:
-                before = None
-                continue
-            if before is not None:
-                yield self._sighting(before, name)
+        link: str | None = None
+        for before, name in zip((None, *held), held, strict=False):
+            if before and not {before, name} <= set(shown):
+                yield Sighting(lane=self._lane, a=before, b=name, outdated=True)
+                link = None
+            elif link:
+                yield self._sighting(link, name)
             capture = self._captures.get(name)
             if capture is None or len(capture.rows):
-                before = name
+                link = name
 
     def _sighting(self, a: str, b: str) -> Sighting:
         sighting = Sighting(lane=self._lane, a=a, b=b)
