@@ -11,7 +11,7 @@ import msgspec
 
 from matrix_capture.errors import MatrixError
 from matrix_capture.names import lane_name, lane_options
-from matrix_capture.revision import read_revision
+from matrix_capture.revision import Revision, read_revision
 from matrix_capture.schema import replacing
 from matrix_capture.settings import Settings
 
@@ -20,7 +20,7 @@ SCHEMA_VERSION = 1
 MOST_ROWS = 256
 """As many jobs as GitHub makes of one matrix."""
 
-RowName = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9.+-]{0,99}$")]
+RowName = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9.+-]{0,99}\Z")]
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -49,11 +49,16 @@ class NotRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Expected(msgspec.Struct, frozen=True, kw_only=True):
-    """A capture that a row should bring, by the lane it is recorded in."""
+    """A capture that a row should bring, by the lane it is recorded in.
+
+    `options` are those that set that lane apart, `revision` is the colbert-ai it runs on.
+    """
 
     row: str
     lane: str
     torch: str
+    options: dict[str, str | int]
+    revision: Revision
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -75,9 +80,15 @@ def expected(plan: Plan, settings: Settings) -> Iterator[Expected]:
         pinned = settings.lane(row.lane).colbert
         for torch in row.torch:
             for text in row.colbert or (pinned,):
-                label = read_revision(text).label
-                options = lane_options(passages=row.passages, colbert=label, pinned=pinned)
-                yield Expected(row=row.name, lane=lane_name(row.lane, options), torch=torch)
+                revision = read_revision(text)
+                options = lane_options(passages=row.passages, colbert=revision.label, pinned=pinned)
+                yield Expected(
+                    row=row.name,
+                    lane=lane_name(row.lane, options),
+                    torch=torch,
+                    options=options,
+                    revision=revision,
+                )
 
 
 def write_plan(path: Path, plan: Plan) -> None:

@@ -1,0 +1,88 @@
+"""The file `collected.json`: what of a plan has arrived, what has not, and why.
+
+It lies beside the captures that were accepted, in a folder with the layout of a data folder.
+"""
+
+from pathlib import Path
+
+import msgspec
+
+from matrix_capture.errors import MatrixError
+from matrix_capture.schema import replacing
+from matrix_operate.plan import NotRun
+
+SCHEMA_VERSION = 1
+
+
+class Arrived(msgspec.Struct, frozen=True, kw_only=True):
+    """A capture that was accepted.
+
+    `attempt` is the run of the row that brought it, `stopped` the stage where it failed, if any,
+    `values` how many of the values that it says are stored were accepted, of so many `stored`.
+    """
+
+    row: str
+    lane: str
+    torch: str
+    attempt: int
+    started: str
+    stopped: str
+    values: int
+    stored: int
+
+
+class Missing(msgspec.Struct, frozen=True, kw_only=True):
+    """A capture that a row should have brought and did not."""
+
+    row: str
+    lane: str
+    torch: str
+
+
+class Refused(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that came and was not accepted; without `torch`, rankings of the lane."""
+
+    row: str
+    lane: str
+    torch: str
+    reason: str
+
+
+class Collected(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole file; every capture that was planned is in one of the four, in order of the plan.
+
+    A capture may have arrived while values or rankings of it were refused.
+    """
+
+    schema_version: int
+    arrived: tuple[Arrived, ...]
+    missing: tuple[Missing, ...]
+    refused: tuple[Refused, ...]
+    not_run: tuple[NotRun, ...]
+
+
+def write_collected(folder: Path, collected: Collected) -> Path:
+    """Write the file beside the captures; returns its path."""
+    path = folder / "collected.json"
+    with replacing(path) as file:
+        file.write(msgspec.json.format(msgspec.json.encode(collected), indent=1) + b"\n")
+    return path
+
+
+def read_collected(folder: Path) -> Collected:
+    """Read the file of a folder.
+
+    Raises:
+        MatrixError: it is absent, damaged or of another version.
+    """
+    path = folder / "collected.json"
+    try:
+        found = msgspec.json.decode(path.read_bytes(), type=Collected)
+    except (msgspec.DecodeError, OSError, UnicodeDecodeError, RecursionError) as error:
+        raise MatrixError(f"{path}: not readable ({error}); collect again") from None
+    if found.schema_version != SCHEMA_VERSION:
+        raise MatrixError(
+            f"{path}: schema version {found.schema_version}, but this release reads "
+            f"{SCHEMA_VERSION}; collect again"
+        )
+    return found
