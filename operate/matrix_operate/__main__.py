@@ -7,13 +7,16 @@ from types import ModuleType
 
 from matrix_capture.errors import MatrixError
 from matrix_compare.report import plain
-from matrix_operate import alert, poll, vet
+from matrix_operate import admit, alert, planning, poll, row, vet
 from matrix_operate.errors import OutageError
 
 # Each has `arguments(parser)` and `run(options)`, which returns the exit status; its docstring's
 # first line is the help. Status 2 is bad input, 75 a failure of the surroundings (EX_TEMPFAIL).
 COMMANDS: dict[str, ModuleType] = {
+    "admit": admit,
     "alert": alert,
+    "capture": row,
+    "plan": planning,
     "poll": poll,
     "vet": vet,
 }
