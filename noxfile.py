@@ -321,6 +321,56 @@ def _ours(options: argparse.Namespace) -> str:
     return "." if embedded else ".[hub]"
 
 
+@nox.session(default=False)
+def bisect(session: nox.Session) -> None:
+    """Find the first build of torch between two that changes an artifact, with few captures."""
+    parser = _parser(session)
+    parser.add_argument("a", metavar="A", help="a release, or a build in a nightly lane")
+    parser.add_argument("b", metavar="B", help="another")
+    parser.add_argument(
+        "--artifact",
+        required=True,
+        type=_artifact,
+        metavar="NAME",
+        help="such as centroids; or of an artifact one part, one pass or both: 'embs chunk.0'",
+    )
+    parser.add_argument("--inputs", type=Path, metavar="DIR", help="a copy of what the hub has")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write what was found there too")
+    options = _parse(session, parser, LANES)
+    _check_pair([options.a, options.b], options.lane)
+    _install(session, "-e", ".[compare]")
+    found = options.json or Path(session.create_tmp()) / "bisect.json"
+    command = ["python", "-m", "matrix_compare.bisect", options.a, options.b]
+    command += ["--artifact", options.artifact, "--lane", _recorded_lane(options)]
+    command += ["--data", str(options.data), "--json", str(found)]
+    where = ["--lane", options.lane, "--data", str(options.data), *_lane_flags(options)]
+    where += _flag("--inputs", options.inputs)
+    # The first counts if it is on record as it would be made now, the others if they are like it.
+    build = min(options.a, options.b, key=release_order)
+    captured: list[str] = []
+    while build:
+        if build in captured:
+            _refuse(f"torch {build} was just captured, by other code than the first; start again")
+        name, *which = capture_session(build).split()
+        _nox("-s", name, *(which or ["--"]), *where)
+        captured.append(build)
+        _ask(session, *command, quiet=False)
+        build = json.loads(found.read_text(encoding="utf-8"))["next"]
+
+
+def _nox(*arguments: str) -> None:
+    """Run a session as from the terminal; within one run of nox each runs only once."""
+    # Not by session.run, which would lend it this session's environment.
+    with subprocess.Popen([sys.executable, "-m", "nox", *arguments]) as process:
+        try:
+            status = process.wait()
+        except KeyboardInterrupt:
+            process.wait()  # it was interrupted too, and deletes what it installed
+            raise
+    if status:
+        raise SystemExit(2)
+
+
 _READY = "ready"  # a file in an environment that was installed to its end
 _LENT = "to be deleted after a search"  # what is in it where only `nox -s search` is to use it
 
@@ -689,6 +739,20 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
     return int(text)
+
+
+def _build(text: str) -> str:
+    if not is_build(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no build like 2.16.0.dev20261121")
+    return text
+
+
+def _artifact(text: str) -> str:
+    name = text.partition(" ")[0]
+    if name not in BY_NAME:
+        near = difflib.get_close_matches(name, BY_NAME, n=1, cutoff=0)
+        raise argparse.ArgumentTypeError(f"no artifact {name!r}; the nearest is {near[0]}")
+    return text
 
 
 def _flag(name: str, value: object) -> list[str]:

@@ -76,7 +76,7 @@ class Evidence:
         return Facts(
             lane=self._lane,
             device=self._settings.lane(self._lane).device,
-            options=self._options(other.record),
+            options=session_options(other.record, self._settings),
             a=one.record,
             b=other.record,
             obstacles=why,
@@ -109,14 +109,15 @@ class Evidence:
         except MatrixError:  # one that cannot be read explains nothing
             return None
 
-    def _options(self, record: Record) -> str:
-        """What follows the releases of a session to name the lane and what sets it apart."""
-        base = self._lane.partition("+")[0]
-        flags = [] if base == next(iter(self._settings.lanes)) else ["--lane", base]
-        for name in ("passages", "depth", "colbert"):
-            if name in record.options:
-                flags += [f"--{name}", str(record.options[name])]
-        return f" {shlex.join(flags)}" if flags else ""
+
+def session_options(record: Record, settings: Settings) -> str:
+    """What follows the releases of a session to name the lane and what sets it apart."""
+    base = record.lane.partition("+")[0]
+    flags = [] if base == next(iter(settings.lanes)) else ["--lane", base]
+    for name in ("passages", "depth", "colbert"):
+        if name in record.options:
+            flags += [f"--{name}", str(record.options[name])]
+    return f" {shlex.join(flags)}" if flags else ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
