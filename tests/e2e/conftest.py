@@ -40,10 +40,21 @@ def matrix(root: Path, folder: Path, *releases: str) -> Done:
     """Run `nox -s matrix` for a slice, its data and pages below a folder."""
     data, site = folder / "data", folder / "site"
     options = ["--passages", str(PASSAGES), "--data", str(data), "--out", str(site)]
+    output = run_session(root, "matrix", *releases, *options)
+    files = {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+    return Done(data=data, site=site, output=output, files=files)
+
+
+def run_session(root: Path, session: str, *options: str) -> str:
+    """Run a session to its good end; returns what it printed."""
     # Without the outer session's environment: nox inside nox would take its python for its own.
     surroundings = {k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "NOXSESSION")}
     process = subprocess.run(
-        [sys.executable, "-m", "nox", "-s", "matrix", "--", *releases, *options],
+        [sys.executable, "-m", "nox", "-s", session, "--", *options],
         cwd=root,
         env=surroundings,
         stdout=subprocess.PIPE,
@@ -53,9 +64,4 @@ def matrix(root: Path, folder: Path, *releases: str) -> Done:
     )
     print(process.stdout)
     assert process.returncode == 0, process.stdout
-    files = {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
-    return Done(data=data, site=site, output=process.stdout, files=files)
+    return process.stdout
