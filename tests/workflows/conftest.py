@@ -1,11 +1,17 @@
-"""GitHub's language, installed by `nox -s workflows`."""
+"""GitHub's language, installed by `nox -s workflows`, and a server with repositories."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.workflows.actions import git
+from tests.workflows.harness import Harness, Host, installers
 from tests.workflows.language import Language
+
+Stage = Callable[..., Harness]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -19,3 +25,33 @@ def language(request: pytest.FixtureRequest) -> Iterator[Language]:
         pytest.skip("no parser of GitHub's; nox -s workflows has npm install it")
     with Language(folder) as opened:
         yield opened
+
+
+@pytest.fixture
+def stage(language: Language, tmp_path: Path) -> Stage:
+    """Puts files on the branch main of a repository, and returns what runs its workflows."""
+
+    def make(files: Mapping[str, str | bytes], **host: Any) -> Harness:
+        server = tmp_path / "server"
+        publish(server / "owner" / "name", files)
+        folder = tmp_path / "host"
+        surroundings = installers(os.environ)
+        return Harness(
+            language, Host(folder=folder, server=server, environment=surroundings, **host)
+        )
+
+    return make
+
+
+def publish(bare: Path, files: Mapping[str, str | bytes]) -> None:
+    """Make a bare repository with these files on its branch main."""
+    tree = bare.with_name(f"{bare.name}-tree")
+    git("init", "--quiet", "--initial-branch", "main", tree)
+    for name, content in files.items():
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        data = content if isinstance(content, bytes) else content.encode()
+        (tree / name).write_bytes(data)
+    git("add", "--all", folder=tree)
+    who = ("-c", "user.name=Somebody", "-c", "user.email=somebody@example.org")
+    git(*who, "commit", "--quiet", "--message", "All of it", folder=tree)
+    git("clone", "--quiet", "--bare", tree, bare)

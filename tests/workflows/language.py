@@ -17,16 +17,19 @@ class LanguageError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """How what went before ended, as a condition asks for it."""
+    """How what went before ended, as a condition asks for it; nobody cancels here."""
 
+    success: bool = True
     failure: bool = False
-    cancelled: bool = False
 
     def functions(self) -> dict[str, bool]:
         """What each function of an expression answers."""
-        bad = self.failure or self.cancelled
-        failed = self.failure and not self.cancelled
-        return {"always": True, "success": not bad, "failure": failed, "cancelled": self.cancelled}
+        return {
+            "always": True,
+            "success": self.success,
+            "failure": self.failure,
+            "cancelled": False,
+        }
 
 
 class Language:
@@ -76,7 +79,8 @@ class Language:
         found = self._evaluate(expression, contexts, Status(), condition=False)
         if not start and not rest:
             return found["value"]
-        return f"{start}{found['text']}{self.fill(rest, contexts)}"
+        # Behind a text everything is text.
+        return start + found["text"] + self.fill(f" {rest}", contexts)[1:]
 
     def _evaluate(
         self, expression: str, contexts: Mapping[str, Any], status: Status, *, condition: bool

@@ -70,6 +70,7 @@ def test_text_around_an_expression_stays(language: Language) -> None:
     contexts = {"github": {"run_attempt": "2"}, "matrix": {"name": "a"}}
     filled = language.fill("c-${{ matrix.name }}-${{ github.run_attempt }}.", contexts)
     assert filled == "c-a-2."
+    assert language.fill("${{ github.none }}${{ github.none }}.", contexts) == "."
     assert language.fill({"x": ["${{ 'a}}b' }}", 1]}, contexts) == {"x": ["a}}b", 1]}
 
 
@@ -97,4 +98,5 @@ def test_a_condition_knows_how_it_went(
     language: Language, condition: str, *, failed: bool, holds: bool
 ) -> None:
     contexts = {"inputs": {"x": "y"}}
-    assert language.condition(condition, contexts, Status(failure=failed)) is holds
+    status = Status(success=not failed, failure=failed)
+    assert language.condition(condition, contexts, status) is holds
