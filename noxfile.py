@@ -350,7 +350,7 @@ def bisect(session: nox.Session) -> None:
     captured: list[str] = []
     while build:
         if build in captured:
-            _refuse(f"torch {build} was just captured, by other code than the first; start again")
+            _refuse(f"torch {build} was just captured, and not as the first was; start again")
         name, *which = capture_session(build).split()
         _nox("-s", name, *(which or ["--"]), *where)
         captured.append(build)

@@ -77,7 +77,8 @@ class History:
         self, data: Path, lane: str, fixed: Lane, wanted: Wanted, builds: Sequence[str]
     ) -> None:
         self._wanted = wanted
-        self._pinned = pins(fixed)
+        pinned = pins(fixed)
+        self._pinned = {*pinned, "colbert-ai"} if pinned else set()
         self._store = ValueStore(data / "values")
         self._captures: dict[str, Capture] = {}
         self._unreadable: dict[str, str] = {}
@@ -113,7 +114,7 @@ class History:
         # A release that was not installed has few of the packages, an old torch asks for fewer.
         moved = [
             name
-            for name in self._pinned.keys() & record.packages.keys() & first.packages.keys()
+            for name in self._pinned & record.packages.keys() & first.packages.keys()
             if record.packages[name] != first.packages[name]
         ]
         reasons = {

@@ -257,12 +257,16 @@ def test_a_first_release_that_stopped_is_refused(make: Maker, ask: Any) -> None:
         ({"inputs": {"checkpoint": "cc"}}, "of other inputs"),
         ({"fingerprint": {"cpu_model": "Y"}}, "on another host"),
         ({"packages": {"numpy": "2.0.0"}}, "with another numpy"),
+        (
+            {"packages": {"colbert-ai": "0.2.21"}, "factors": {"colbert-ai": "0.2.21"}},
+            "with another colbert-ai",
+        ),
     ],
 )
 def test_a_capture_that_was_made_otherwise_is_made_anew(
     make: Maker, ask: Any, record: dict[str, Any], reason: str
 ) -> None:
-    captured(make, A, "=")
+    captured(make, A, "=", packages={"numpy": "1.26.4", "colbert-ai": "0.2.22"})
     captured(make, B, "#", **record)
     found = ask()
     assert found.next == B
