@@ -31,14 +31,22 @@ def language(request: pytest.FixtureRequest) -> Iterator[Language]:
 def stage(language: Language, tmp_path: Path) -> Stage:
     """Puts files on the branch main of a repository, and returns what runs its workflows."""
 
-    def make(files: Mapping[str, str | bytes], **host: Any) -> Harness:
-        server = tmp_path / "server"
-        publish(server / "owner" / "name", files)
-        folder = tmp_path / "host"
-        surroundings = installers(os.environ)
-        return Harness(
-            language, Host(folder=folder, server=server, environment=surroundings, **host)
+    def make(
+        files: Mapping[str, str | bytes],
+        *,
+        repository: str = "owner/name",
+        more: Mapping[str, str] | None = None,
+        **told: Any,
+    ) -> Harness:
+        host = Host(
+            folder=tmp_path / "host",
+            server=tmp_path / "server",
+            repository=repository,
+            environment={**installers(os.environ), **(more or {})},
+            **told,
         )
+        publish(host.server / repository, files)
+        return Harness(language, host)
 
     return make
 

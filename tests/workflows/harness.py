@@ -50,8 +50,8 @@ class Host:
 
     folder: Path
     server: Path
+    repository: str
     environment: Mapping[str, str]
-    repository: str = "owner/name"
     api: str = "http://127.0.0.1:9"  # nobody listens
     variables: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict)

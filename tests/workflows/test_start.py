@@ -1,7 +1,8 @@
-"""The script that offers a GPU for one job, with a stand-in for GitHub's runner."""
+"""What offers a GPU for one job, with a stand-in for GitHub's runner."""
 
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -121,3 +122,26 @@ def test_without_the_hook_nothing_starts(tmp_path: Path) -> None:
     )
     assert found.returncode == 2
     assert "without it any job could run here" in found.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "planted"),
+    [
+        ("DynamicUser=yes", "DynamicUser=yes"),
+        ("DynamicUser=yes", "DynamicUsers=yes"),
+        ("DynamicUser=yes", "DynamicUser=perhaps"),
+        ("IPAddressDeny=169.254.169.254/32", "IPAddressDeny=169.254.169.254.1/32"),
+    ],
+)
+def test_systemd_understands_the_service(tmp_path: Path, line: str, planted: str) -> None:
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("no systemd-analyze on this machine")
+    service = START.with_name("colbert-runner@.service").read_text(encoding="utf-8")
+    assert line in service
+    unit = tmp_path / "colbert-runner@.service"
+    installed = service.replace("/usr/local/lib/colbert-runner/start.sh", str(START))
+    unit.write_text(installed.replace(line, planted), encoding="utf-8")
+    found = subprocess.run(
+        ["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False
+    )
+    assert (unit.name in found.stderr) is (line != planted), found.stderr

@@ -1,0 +1,130 @@
+"""Everything that our workflows need around them: a repository, a package index, captures."""
+
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from matrix_capture.environment import capture_code
+from matrix_capture.names import lane_name
+from matrix_capture.schema import digest_path, write_capture
+from matrix_capture.values import ValueStore
+from tests.compare.conftest import Put, as_snapshot, capture_of
+from tests.workflows.documents import ROOT
+
+RELEASES = ("2.13.0", "2.14.0", "2.14.1", "2.15.0")
+
+SESSIONS = '''\
+"""The sessions of the real noxfile, except that a capture was made before and is copied."""
+
+import shutil
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+import real_noxfile
+
+MADE = Path({made!r})
+
+
+def copied(session, release, options):
+    made = MADE / real_noxfile._recorded_lane(options) / release
+    if not made.is_dir():
+        session.error("the machine is on fire")
+    shutil.copytree(made, options.data, dirs_exist_ok=True)
+
+
+real_noxfile._capture = copied
+'''
+
+
+def checkout() -> dict[str, bytes]:
+    """The files of this repository as they are now."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    return {
+        name: (ROOT / name).read_bytes() for name in listed.split("\0") if (ROOT / name).is_file()
+    }
+
+
+def few_releases(settings: str) -> str:
+    """matrix.toml with a few releases, of which a night captures three on each GPU."""
+    start, end = settings.index("releases = ["), settings.index("]")
+    releases = ", ".join(f'"{release}"' for release in RELEASES)
+    text = f"{settings[:start]}releases = [{releases}{settings[end:]}"
+    assert "backlog = 6" in text
+    return text.replace("backlog = 6", "backlog = 1")
+
+
+def write_index(folder: Path, releases: Sequence[str]) -> str:
+    """Write a package index that has torch and nothing else; returns its address."""
+    page = folder / "torch" / "index.html"
+    page.parent.mkdir(parents=True, exist_ok=True)
+    wheels = (f"torch-{one}-cp311-cp311-manylinux_2_28_x86_64.whl" for one in releases)
+    links = "".join(f'<a href="{wheel}">{wheel}</a>\n' for wheel in wheels)
+    page.write_text(f"<!doctype html><html><body>{links}</body></html>", encoding="utf-8")
+    return folder.as_uri()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Captures:
+    """Captures that a session takes from `folder` instead of making them."""
+
+    folder: Path
+    colbert: str = "0.2.22"
+    codes: Mapping[str, int] = field(default_factory=dict)
+
+    def sessions(self) -> str:
+        """The noxfile that does so."""
+        return SESSIONS.format(made=str(self.folder))
+
+    def make(
+        self, torch: str, lane: str, codes: int = 0, options: Mapping[str, Any] | None = None
+    ) -> Path:
+        """Make a capture whose codes are moved by a number; returns the data folder it is in."""
+        recorded = lane_name(lane, options or {})
+        data = self.folder / recorded / torch
+        values = np.arange(6, dtype=np.int32) + codes
+        puts = [
+            Put(artifact="codes", value=values),
+            Put(artifact="index_codes", scope="disk", value=values),
+        ]
+        store = ValueStore(data / "values")
+        capture = capture_of(
+            torch,
+            puts,
+            lane=recorded,
+            options=dict(options or {}),
+            factors={"python": "3.11", "colbert-ai": self.colbert},
+            capture_code=capture_code(),
+        )
+        write_capture(capture, data)
+        for put, row in zip(puts, capture.rows.to_pylist(), strict=True):
+            store.put(as_snapshot(put.value), row["digest"])
+        return data
+
+    def digests(self, torch: str, lane: str) -> Path:
+        """The file with the digests of a capture."""
+        return digest_path(self.folder / lane / torch, lane, torch)
+
+
+def recorded(bare: Path) -> set[str]:
+    """The files on the branch data of a repository."""
+    listed = subprocess.run(
+        ["git", "ls-tree", "-r", "--name-only", "data"],
+        cwd=bare,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "LC_ALL": "C"},
+    )
+    return set(listed.stdout.split())
