@@ -7,7 +7,18 @@ from types import ModuleType
 
 from matrix_capture.errors import MatrixError
 from matrix_compare.report import plain
-from matrix_operate import admit, alert, planning, poll, row, vet
+from matrix_operate import (
+    admit,
+    alert,
+    collect,
+    fetch,
+    heartbeat,
+    planning,
+    poll,
+    record,
+    row,
+    vet,
+)
 from matrix_operate.errors import OutageError
 
 # Each has `arguments(parser)` and `run(options)`, which returns the exit status; its docstring's
@@ -16,8 +27,12 @@ COMMANDS: dict[str, ModuleType] = {
     "admit": admit,
     "alert": alert,
     "capture": row,
+    "collect": collect,
+    "fetch": fetch,
+    "heartbeat": heartbeat,
     "plan": planning,
     "poll": poll,
+    "record": record,
     "vet": vet,
 }
 

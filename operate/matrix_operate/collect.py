@@ -152,19 +152,16 @@ _TITLES = ("", "row", "lane", "torch", "")
 
 def _sentence(collected: Collected) -> str:
     """How much of what was planned has come."""
-    missing, refused = len(collected.missing), len(collected.refused)
-    whole = len(_captures(collected))
-    told = [f"{len(collected.arrived)} of {whole} captures arrived"]
-    told += [f"{missing} missing"] if missing else []
-    told += [f"{refused} refused"] if refused else []
-    told += [f"{len(collected.not_run)} not run"] if collected.not_run else []
-    return ", ".join(told)
-
-
-def _captures(collected: Collected) -> set[tuple[str, str, str]]:
-    """All that rows were to bring."""
-    every = (*collected.arrived, *collected.missing, *collected.refused)
-    return {(one.row, one.lane, one.torch) for one in every if one.torch}
+    arrived = {(one.row, one.lane, one.torch) for one in collected.arrived}
+    refused = {(one.row, one.lane, one.torch) for one in collected.refused if one.torch}
+    planned = len(arrived | refused) + len(collected.missing)
+    counts = {
+        "missing": len(collected.missing),
+        "refused": len(collected.refused),
+        "not run": len(collected.not_run),
+    }
+    rest = [f"{number} {what}" for what, number in counts.items() if number]
+    return ", ".join([f"{len(arrived)} of {planned} captures arrived", *rest])
 
 
 def _lines(collected: Collected) -> Iterator[tuple[str, str, str, str, str]]:

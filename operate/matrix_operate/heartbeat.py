@@ -1,0 +1,71 @@
+"""Fail loudly when a lane has not been recorded for too long."""
+
+import argparse
+import datetime
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from matrix_capture.errors import MatrixError
+from matrix_capture.settings import read_settings
+from matrix_compare.report import plain
+from matrix_operate.recorded import Recorded, read_recorded
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command is told."""
+    parser.add_argument(
+        "--data", type=Path, required=True, metavar="DIR", help="what the branch holds"
+    )
+    parser.add_argument(
+        "--hours", type=float, required=True, help="how old the last record of a lane may be"
+    )
+    parser.add_argument(
+        "--lanes",
+        default="",
+        help="lanes that are expected, separated by spaces (default: all that were ever recorded)",
+    )
+    parser.add_argument(
+        "--now", type=_time, metavar="TIME", help="look from there, in ISO 8601 (default: now)"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command; status 1 if a lane is late."""
+    settings = read_settings()
+    lanes = [lane for lane in options.lanes.split() if settings.lane(lane)]
+    now = options.now or datetime.datetime.now(datetime.UTC)
+    recorded = read_recorded(options.data)
+    late = list(_late(recorded, lanes, now - datetime.timedelta(hours=options.hours)))
+    if not late:
+        print(f"every lane was recorded within {options.hours:g} hours")
+        return 0
+    told = plain(f"not recorded for {options.hours:g} hours: {', '.join(late)}")
+    print(f"::error::{_escaped(told)}" if os.environ.get("GITHUB_ACTIONS") else told)
+    return 1
+
+
+def _late(recorded: Recorded, lanes: Sequence[str], since: datetime.datetime) -> Iterator[str]:
+    """Each lane that is late, and since when."""
+    if not (lanes or recorded.lanes):
+        yield "nothing was ever recorded"
+    for lane in lanes or recorded.lanes:
+        last = recorded.lanes.get(lane)
+        if last is None:
+            yield f"{lane} (never)"
+        elif _time(last.time) < since:
+            yield f"{lane} (last {last.time})"
+
+
+def _time(text: str) -> datetime.datetime:
+    """A time in ISO 8601, of UTC where it does not say."""
+    try:
+        found = datetime.datetime.fromisoformat(text)
+    except ValueError:
+        raise MatrixError(f"{text!r} is no time; expected 2026-11-22T10:00:00+00:00") from None
+    return found if found.tzinfo else found.replace(tzinfo=datetime.UTC)
+
+
+def _escaped(text: str) -> str:
+    """Text as the message of a workflow command."""
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
