@@ -54,6 +54,7 @@ def connect(*, anonymous: bool = False) -> Github:
         ),
         seconds_between_requests=_PAUSE,
         seconds_between_writes=_PAUSE_TO_WRITE,
+        lazy=True,
     )
 
 

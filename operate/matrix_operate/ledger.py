@@ -100,7 +100,7 @@ class Ledger:
     """
 
     def __init__(self, client: Github, repository: str, *, dry_run: bool = False) -> None:
-        self._repository = client.get_repo(repository_name(repository), lazy=True)
+        self._repository = client.get_repo(repository_name(repository))
         self._requester = client.requester
         self._account = account(client)
         self._dry_run = dry_run
@@ -129,8 +129,8 @@ class Ledger:
                 self._comment(kept, "back", "This is back.")
             elif kept.state != entry.state:
                 self._comment(kept, entry.state, f"Now **{entry.state}**, before {kept.state}.")
-            self._edit(kept, body=text, state="open")
             done = "edited" if kept.open else "reopened"
+            self._edit(kept, body=text, state="open")
             self.told.append(f"{done} #{kept.number}: {entry.title}")
 
     def close(self, kept: Kept, why: str) -> None:

@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
 
 def open_pulls(client: Github, watched: str) -> list[PullRequest]:
     """The open pull requests of a repository, the newest first."""
-    found = client.get_repo(watched, lazy=True).get_pulls(state="open", sort="created")
+    found = client.get_repo(watched).get_pulls(state="open", sort="created")
     return sorted(found, key=lambda pull: pull.number, reverse=True)
 
 

@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
     if not SHA.fullmatch(options.sha):
         raise MatrixError(f"--sha: {options.sha!r} is no commit; that takes 40 digits of 0-9a-f")
     watched, number = repository_name(options.watched), int(options.pull)
-    repository = connect(anonymous=True).get_repo(watched, lazy=True)
+    repository = connect(anonymous=True).get_repo(watched)
     pull = repository.get_pull(number)
     if pull.state != "open":
         raise MatrixError(f"pull request {number} of {watched} is not open")

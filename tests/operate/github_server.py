@@ -15,6 +15,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+import pytest
+
 BOT = "github-actions[bot]"
 NOW = "2026-11-20T10:00:00Z"
 RATE_LIMIT = "API rate limit exceeded for installation."
@@ -27,6 +29,7 @@ Failure = Literal["502", "403", "rate limit", "short rate limit", "lost"]
 class State:
     """What the server holds; `failures` are met by the first request that fits, one each.
 
+    `filters` says whether it heeds that only what one account opened is asked for.
     A failure fits a method and a path that the pattern is found in. `lost` does what was asked and
     hangs up. `log` has every request that was answered or not.
     """
@@ -37,6 +40,7 @@ class State:
     pulls: dict[str, list[Body]] = field(default_factory=dict)
     files: dict[int, list[str]] = field(default_factory=dict)
     merge_base: str = "b" * 40
+    filters: bool = True
     failures: list[tuple[str, str, Failure]] = field(default_factory=list)
     log: list[tuple[str, str]] = field(default_factory=list)
     url: str = ""
@@ -188,7 +192,7 @@ def _viewer(state: State, account: str, found: Match, sent: Body) -> Answer:
 
 def _list(state: State, account: str, found: Match, sent: Body) -> Answer:
     held = [one for one in state.issues if sent.get("state", "open") in {"all", one["state"]}]
-    if "creator" in sent:
+    if "creator" in sent and state.filters:
         held = [one for one in held if one["user"]["login"] == sent["creator"]]
     return 200, held if sent.get("direction") == "asc" else held[::-1]
 
@@ -248,3 +252,16 @@ _ROUTES = (
     ("GET", rf"{_REPOSITORY}/pulls/(\d+)/files", _files),
     ("GET", rf"{_REPOSITORY}/compare/[0-9a-f]+\.\.\.[0-9a-f]+", _compare),
 )
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[State]:
+    """The state of a server that our client takes for GitHub, without pauses between requests."""
+    for name in ("_PAUSE", "_PAUSE_TO_WRITE", "_BACKOFF"):
+        monkeypatch.setattr(f"matrix_operate.github.{name}", 0.001)
+    state = State()
+    with serving(state) as url:
+        monkeypatch.setenv("GITHUB_API_URL", url)
+        monkeypatch.setenv("GITHUB_TOKEN", "token")
+        monkeypatch.setenv("GITHUB_SERVER_URL", "https://github.com")
+        yield state
