@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
-from matrix_capture.errors import MatrixError
-from matrix_capture.schema import Capture, read_capture, recorded
+from matrix_capture.schema import Capture, recorded
 from matrix_capture.settings import Settings
 from matrix_capture.values import ValueStore
 from matrix_compare.captures import load_captures
@@ -19,6 +18,7 @@ from matrix_compare.policy import Level
 from matrix_compare.report import Report, build
 from matrix_compare.schema import Verdict
 from matrix_compare.tolerance import read_profiles
+from matrix_operate.history import earlier
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -152,12 +152,7 @@ class _Lane:
     def _earlier(self, capture: Capture) -> Iterator[Capture]:
         """Captures by other runs that this one has replaced; what cannot be read is passed over."""
         record = capture.record
-        folder = self._data / "history" / self._lane / record.torch
-        for path in sorted(folder.glob("*.parquet")):
-            try:
-                found = read_capture(path)
-            except MatrixError:
-                continue
+        for found in earlier(self._data, self._lane, record.torch):
             same = (found.record.lane, found.record.torch) == (record.lane, record.torch)
             if same and found.record.started != record.started:
                 yield found

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from matrix_capture.schema import write_capture
+from matrix_operate.history import record_capture
 from tests.compare.conftest import LANE, Put, capture_of
 
 SAME = np.linspace(-1, 1, 12).astype(np.float32).reshape(3, 4)
@@ -37,6 +37,6 @@ class Nights:
         self._runs += 1
         started = f"2026-01-{1 + self._runs // 24:02}T{self._runs % 24:02}:00:00+00:00"
         found = puts() if values is None else values
-        write_capture(
-            capture_of(torch, found, lane=lane, **{"started": started, **record}), self.data
+        record_capture(
+            self.data, capture_of(torch, found, lane=lane, **{"started": started, **record})
         )
