@@ -40,6 +40,7 @@ ALLOWED = {
         "matrix_capture.settings",
         "matrix_capture.errors",
         "matrix_capture.measurement",
+        "matrix_capture.names",
     ),
 }
 

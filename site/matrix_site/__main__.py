@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, time
 from pathlib import Path
 
 from matrix_capture.errors import MatrixError
-from matrix_capture.settings import SITE_URL, read_settings
+from matrix_capture.settings import SITE_URL, settings_of
 from matrix_site.publish import publish
 from matrix_site.snapshot import read_snapshot
 
@@ -19,7 +19,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     gc.disable()  # a site is all that is made before the end, and looking for rubbish takes a sixth
     try:
-        snapshot = read_snapshot(options.data, read_settings(), options.lane, options.today)
+        snapshot = read_snapshot(
+            options.data, settings_of(options.data), options.lane, options.today
+        )
         for problem in snapshot.problems:
             print(problem, file=sys.stderr)
         number = publish(snapshot, options.out, options.url)

@@ -132,8 +132,8 @@ class _Lane:
 
     def __init__(self, snapshot: Snapshot, data: LaneData) -> None:
         self.data = data
-        self.releases = snapshot.settings.releases
-        self.aligned = align(data, self.releases)
+        self.releases = data.releases
+        self.aligned = align(data)
         self.pairs = list(pairwise(self.aligned))
         self._made: dict[tuple[int, int], tuple[Run, ...]] = {}
         self._page = partial(pair_page, snapshot.settings, data.name)

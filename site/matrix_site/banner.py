@@ -30,7 +30,7 @@ def badges(snapshot: Snapshot) -> Iterable[Asset]:
     first = next(iter(snapshot.settings.lanes))
     for lane in snapshot.lanes:
         label = _SUBJECT if lane.name == first else f"{_SUBJECT}, {lane.name}"
-        message, style = _words(lane, snapshot.settings.releases)
+        message, style = _words(lane)
         endpoint = msgspec.json.encode(shield(label, message, style))
         yield Asset(path=badge_file(lane.name), content=endpoint + b"\n")
         picture = badge_svg(label, message, style).encode("utf-8")
@@ -40,14 +40,14 @@ def badges(snapshot: Snapshot) -> Iterable[Asset]:
 def site_card(snapshot: Snapshot, sentence: str, lines: tuple[str, ...]) -> Asset:
     """The picture of the whole site: a strip of releases for each lane that is compared."""
     strips = [
-        (f"{lane.settings.title}: {_SAME}", tuple(_segments(lane, snapshot.settings.releases)))
+        (f"{lane.settings.title}: {_SAME}", tuple(_segments(lane)))
         for lane in snapshot.lanes
-        if lane.settings.constraints and align(lane, snapshot.settings.releases)
+        if lane.settings.constraints and align(lane)
     ]
     return Asset(path=CARD, content=card(sentence, lines, strips))
 
 
-def _words(lane: LaneData, releases: tuple[str, ...]) -> tuple[str, str]:
+def _words(lane: LaneData) -> tuple[str, str]:
     """What a badge says, and the verdict that gives it its colour."""
     tried = len(lane.captures) + len(lane.broken)
     if not tried:
@@ -56,7 +56,7 @@ def _words(lane: LaneData, releases: tuple[str, ...]) -> tuple[str, str]:
         ran = sum(held.whole for held in lane.captures.values())
         style = Verdict.IDENTICAL if ran == tried else Verdict.FAILED
         return f"{ran} of {plural(tried, 'release')} run", style.value
-    found = _steps(lane, releases)
+    found = _steps(lane)
     if not found:
         return f"{plural(tried, 'release')} captured", Verdict.NOT_RUN.value
     changes = sum(verdict in CHANGED for verdict in found)
@@ -66,17 +66,17 @@ def _words(lane: LaneData, releases: tuple[str, ...]) -> tuple[str, str]:
     return words, min(found, key=SEVERITY.index).value
 
 
-def _steps(lane: LaneData, releases: tuple[str, ...]) -> list[Verdict]:
+def _steps(lane: LaneData) -> list[Verdict]:
     """What each release but the first makes of the finished index of the one before."""
-    pairs = pairwise(align(lane, releases))
+    pairs = pairwise(align(lane))
     return [summarise(lane.pairs.get(pair, NOTHING)).finals.worst for pair in pairs]
 
 
-def _segments(lane: LaneData, releases: tuple[str, ...]) -> Iterable[Segment]:
+def _segments(lane: LaneData) -> Iterable[Segment]:
     """Bands of releases with the same finished index, each in the style of what it began with."""
-    first, *later = align(lane, releases)
+    first, *later = align(lane)
     bands = [(Verdict.IDENTICAL, [first])]
-    for release, verdict in zip(later, _steps(lane, releases), strict=True):
+    for release, verdict in zip(later, _steps(lane), strict=True):
         if verdict is Verdict.IDENTICAL:
             bands[-1][1].append(release)
         else:

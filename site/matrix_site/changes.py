@@ -93,11 +93,10 @@ def recent(snapshot: Snapshot, most: int | None = None) -> tuple[Entry, ...]:
 
 def _entries(snapshot: Snapshot, lane: LaneData) -> Iterable[Entry]:
     """One or two for every capture that can be read: where it stopped, what it is compared."""
-    releases = snapshot.settings.releases
     # A lane that pins nothing is never compared, whatever verdicts there are.
-    aligned = align(lane, releases) if lane.settings.constraints else []
+    aligned = align(lane) if lane.settings.constraints else []
     before = {newer: older for older, newer in pairwise(aligned)}
-    for release in reversed(releases):
+    for release in reversed(lane.releases):
         captured = lane.captures.get(release)
         if captured is None:
             continue

@@ -71,18 +71,18 @@ class Indexes:
         return bool(self.wrong)
 
 
-def indexes(lane: LaneData, releases: Sequence[str]) -> Indexes:
+def indexes(lane: LaneData) -> Indexes:
     """Lay out the indexes of a lane; empty where no capture says how its files are laid out."""
     offsets = {
         release: max(lane.captures[release].offsets)
-        for release in releases
+        for release in lane.releases
         if release in lane.captures and lane.captures[release].offsets
     }
     found = {(c.index, c.search, c.mmap): c for c in lane.crossings}
-    searchers = tuple(r for r in releases if any(r == search for _, search, _ in found))
-    built = [r for r in reversed(releases) if any(r == index for index, _, _ in found)]
+    searchers = tuple(r for r in lane.releases if any(r == search for _, search, _ in found))
+    built = [r for r in reversed(lane.releases) if any(r == index for index, _, _ in found)]
     return Indexes(
-        layouts=_layouts(offsets, releases),
+        layouts=_layouts(offsets, lane.releases),
         wrong=_named([name for name in offsets if lane.captures[name].shifted]),
         right=_named([name for name in offsets if not lane.captures[name].shifted]),
         reproduction=script(MMAP_REPRODUCTION, 4000),

@@ -61,7 +61,7 @@ def endpoints(snapshot: Snapshot, sentence: str, url: str) -> Iterator[Asset]:
     rows = tuple(_known(row, lanes) for row in known)
     yield _file(INCOMPATIBILITIES, KnownFile(time=time, known=rows))
     for lane in lanes:
-        for release in snapshot.settings.releases:
+        for release in lane.data.releases:
             yield _file(release_file(lane.data.name, release), _release(time, lane, release))
         yield from _pairs(time, snapshot, lane)
         if lane.data.settings.constraints:
@@ -131,9 +131,9 @@ def _releases(snapshot: Snapshot, lanes: Sequence[LaneStanding]) -> ReleasesFile
         ReleaseEntry(
             torch=release,
             page=href(release_page(release)),
-            lanes=tuple(lane.standings[release] for lane in lanes),
+            lanes=tuple(lane.standings[release] for lane in lanes if release in lane.standings),
         )
-        for release in snapshot.settings.releases
+        for release in snapshot.releases
     )
     return ReleasesFile(time=_iso(snapshot.newest), releases=tuple(entries))
 
@@ -226,7 +226,7 @@ def _raw(part: msgspec.Struct) -> Any:
 
 def _artifacts(time: str | None, snapshot: Snapshot, lane: LaneStanding) -> Iterator[Asset]:
     data = lane.data
-    captures = map(data.captures.get, reversed(snapshot.settings.releases))
+    captures = map(data.captures.get, reversed(data.releases))
     newest = next((held for held in captures if held and held.dtypes), None)
     forms = read_forms(newest.path) if newest else {}
     steps = [

@@ -23,6 +23,7 @@ def facts(lane: LaneData) -> tuple[str, ...]:
         *([plural(fixed.passages, "passage")] if fixed.passages and not lane.quick else []),
         (_either(machines) if on_gpu else "") or fixed.device.upper(),
         *([f"k-means by {_either(kmeans)}"] if on_gpu and _either(kmeans) else []),
+        *([f"torch from {fixed.nightly.partition('://')[2]}"] if fixed.nightly else []),
         *(f"note: {clean(note, 160)}" for note in tuple(filter(None, notes))[:2]),
     )
 

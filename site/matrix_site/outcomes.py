@@ -95,9 +95,9 @@ class Outcomes:
     outcomes: tuple[Outcome, ...]
 
 
-def outcomes(lane: LaneData, releases: tuple[str, ...], known: Sequence[Known]) -> Outcomes:
+def outcomes(lane: LaneData, known: Sequence[Known]) -> Outcomes:
     """Lay out a lane; failures that no row of `known` explains are new."""
-    tried = [name for name in releases if name in lane.captures or name in lane.broken]
+    tried = [name for name in lane.releases if name in lane.captures or name in lane.broken]
     found = [_outcome(lane, release, known) for release in reversed(tried)]
     return Outcomes(
         name=lane.name,

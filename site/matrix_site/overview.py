@@ -147,11 +147,9 @@ class Overview:
     stale: str
 
 
-def overview(
-    lane: LaneData, releases: tuple[str, ...], hrefs: Mapping[Pair, str], base: str, stale: str
-) -> Overview:
+def overview(lane: LaneData, hrefs: Mapping[Pair, str], base: str, stale: str) -> Overview:
     """Lay out a lane; `hrefs` are the pair pages as seen from the first page."""
-    aligned = align(lane, releases)
+    aligned = align(lane)
     consecutive = list(pairwise(aligned))
     outcomes = [_outcome(lane.pairs.get(pair, NOTHING)) for pair in consecutive]
     changed = {
@@ -180,14 +178,14 @@ def overview(
             for one in lane.crossings
             if (one.index, one.search) in changed and not one.mmap
         ),
-        runs=_runs(lane, releases),
-        ladder=_ladder(lane, releases, aligned, hrefs),
+        runs=_runs(lane),
+        ladder=_ladder(lane, aligned, hrefs),
         stages=tuple(
             Stage(name=name, span=len(list(group)))
             for name, group in groupby(_stage(column) for column in columns)
         ),
         columns=columns,
-        rows=tuple(_rows(lane, releases, aligned, columns, hrefs)),
+        rows=tuple(_rows(lane, aligned, columns, hrefs)),
         layered=any(BY_NAME[c.name].depth == "sublayers" for c in columns if c.name in BY_NAME),
         releases=tuple(aligned),
         lacking=tuple(
@@ -200,7 +198,7 @@ def overview(
     )
 
 
-def align(lane: LaneData, releases: tuple[str, ...]) -> list[str]:
+def align(lane: LaneData) -> list[str]:
     """The releases that have something to compare, oldest first.
 
     A capture that failed before its first tensor is no link of the chain: its neighbours are
@@ -213,14 +211,14 @@ def align(lane: LaneData, releases: tuple[str, ...]) -> list[str]:
     compared = {release for pair, rows in lane.pairs.items() if rows in telling for release in pair}
     return [
         release
-        for release in releases
+        for release in lane.releases
         if release in compared or (release in lane.captures and lane.captures[release].dtypes)
     ]
 
 
-def bands(lane: LaneData, releases: tuple[str, ...]) -> tuple[Band, ...]:
+def bands(lane: LaneData) -> tuple[Band, ...]:
     """The bands of a lane, the newest first."""
-    steps = _ladder(lane, releases, align(lane, releases), {})
+    steps = _ladder(lane, align(lane), {})
     return tuple(step for step in steps if isinstance(step, Band))
 
 
@@ -230,9 +228,9 @@ def advised(lane: LaneData, way: Pair) -> str:
     return advice.headline.partition(": ")[2] if advice else ""
 
 
-def _runs(lane: LaneData, releases: Sequence[str]) -> str:
+def _runs(lane: LaneData) -> str:
     """`1.13.1 to 2.8.0 (4 releases) and 2.15.0`: of what was tried, what runs to the end."""
-    tried = [release for release in releases if release in lane.captures]
+    tried = [release for release in lane.releases if release in lane.captures]
     runs = []
     for whole, run in groupby(tried, key=lambda name: lane.captures[name].whole):
         names = list(run)
@@ -292,14 +290,13 @@ def _stage(column: Column) -> str:
 
 def _rows(
     lane: LaneData,
-    releases: tuple[str, ...],
     aligned: list[str],
     columns: tuple[Column, ...],
     hrefs: Mapping[Pair, str],
 ) -> Iterable[Row]:
     """Each pair below the remarks on the releases between its two and on its newer one."""
     older = dict(zip(aligned[1:], aligned, strict=False))
-    for release in reversed(releases):
+    for release in reversed(lane.releases):
         remark = stop(lane, release)
         if remark:
             verdict = Verdict.NOT_RUN if unable(lane, release) else Verdict.FAILED
@@ -334,7 +331,7 @@ def _cell(name: str, comparisons: list[Comparison]) -> Cell:
 
 
 def _ladder(
-    lane: LaneData, releases: tuple[str, ...], aligned: list[str], hrefs: Mapping[Pair, str]
+    lane: LaneData, aligned: list[str], hrefs: Mapping[Pair, str]
 ) -> tuple[Band | Boundary, ...]:
     steps: list[Band | Boundary] = []
     run: list[str] = []
@@ -348,16 +345,16 @@ def _ladder(
                     href=hrefs.get(pair, ""),
                     counts=summary.tally,
                     outcome=_outcome(lane.pairs.get(pair, NOTHING)),
-                    gap=_gap(pair, releases),
+                    gap=_gap(pair, lane.releases),
                     start=start(summary),
                     finals=finals(summary) if summary.tally.total else "",
                     explained=pair in lane.explanations,
                     advice=advised(lane, pair),
                 )
-                steps += [_band(run, releases), boundary]
+                steps += [_band(run, lane.releases), boundary]
                 run = []
         run.append(release)
-    return tuple(reversed([*steps, _band(run, releases)])) if run else ()
+    return tuple(reversed([*steps, _band(run, lane.releases)])) if run else ()
 
 
 def _gap(pair: Pair, releases: tuple[str, ...]) -> str:

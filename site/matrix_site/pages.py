@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from matrix_capture.names import is_build
 from matrix_compare.change import Outcome
 from matrix_compare.known import read_known
 from matrix_site.artifact import artifact_pages
@@ -47,12 +48,8 @@ def pages(snapshot: Snapshot) -> Iterable[Page]:
         return
     compared = [lane for lane in shown if lane.settings.constraints]
     known = read_known()
-    ran = [
-        outcomes(lane, snapshot.settings.releases, known)
-        for lane in shown
-        if not lane.settings.constraints
-    ]
-    laid_out = [(lane, indexes(lane, snapshot.settings.releases)) for lane in compared]
+    ran = [outcomes(lane, known) for lane in shown if not lane.settings.constraints]
+    laid_out = [(lane, indexes(lane)) for lane in compared]
     yield _index(snapshot, laid_out, ran)
     if laid_out:
         yield _indexes(laid_out)
@@ -80,18 +77,17 @@ def _empty(snapshot: Snapshot) -> Page:
 def _index(
     snapshot: Snapshot, laid_out: list[tuple[LaneData, Indexes]], ran: list[Outcomes]
 ) -> Page:
-    releases = snapshot.settings.releases
     views = [
         overview(
             lane,
-            releases,
             _hrefs(snapshot, lane),
             base=href(lane_folder(snapshot.settings, lane.name)),
             stale=stale(lane, snapshot.today, snapshot.settings.site.stale_after_days),
         )
         for lane, _ in laid_out
     ]
-    sentence = _sentence(snapshot, views) if views else ran[0].sentence
+    lanes = [(lane, view) for (lane, _), view in zip(laid_out, views, strict=True)]
+    sentence = _sentence(snapshot, lanes) if lanes else ran[0].sentence
     return Page(
         path=INDEX,
         template="index.html",
@@ -99,16 +95,25 @@ def _index(
         description=sentence,
         view={
             "sentence": sentence,
-            "lanes": [(lane, view) for (lane, _), view in zip(laid_out, views, strict=True)],
+            "lanes": lanes,
             "indexes": [found for _, found in laid_out],
             "outcomes": [(found, href(outcomes_page(found.name))) for found in ran],
-            "releases": [(name, href(release_page(name))) for name in reversed(releases)],
+            "releases": _links(snapshot.settings.releases),
+            "builds": _links(filter(is_build, snapshot.releases)),
             "recent": [entry for entry in recent(snapshot) if entry.kind not in _QUIET][:_MOST],
             "known": sorted(incompatibilities(snapshot), key=lambda row: not row.shown)[:_MOST],
-            "absent": [lane.name for lane in snapshot.lanes if lane.empty],
+            # Whoever looks for releases need not hear that nobody captures builds.
+            "absent": [
+                lane.name for lane in snapshot.lanes if lane.empty and not lane.settings.nightly
+            ],
             "legend": SEVERITY,
         },
     )
+
+
+def _links(releases: Iterable[str]) -> list[tuple[str, str]]:
+    """Releases with the URLs of their pages, the newest first."""
+    return [(name, href(release_page(name))) for name in reversed([*releases])]
 
 
 def _indexes(laid_out: list[tuple[LaneData, Indexes]]) -> Page:
@@ -136,8 +141,13 @@ def _hrefs(snapshot: Snapshot, lane: LaneData) -> dict[Pair, str]:
     return {pair: href(pair_page(snapshot.settings, lane.name, pair)) for pair in lane.pairs}
 
 
-def _sentence(snapshot: Snapshot, views: list[Overview]) -> str:
-    """The date and the counts, which add up to all consecutive pairs."""
+def _sentence(snapshot: Snapshot, shown: list[tuple[LaneData, Overview]]) -> str:
+    """The date and the counts, which add up to all consecutive pairs of releases.
+
+    Lanes with nightly builds, which tell of what is no release yet, count where there is no other.
+    """
+    counted = [one for one in shown if not one[0].settings.nightly] or shown
+    views = [view for _, view in counted]
     when = day(snapshot.newest) if snapshot.newest else ""
     captured = sum(view.captured for view in views)
     failed = sum(view.failed for view in views)
@@ -151,7 +161,7 @@ def _sentence(snapshot: Snapshot, views: list[Overview]) -> str:
     failures += f" and {idle} cannot run on the GPU" if idle else ""
     total = identical + alike + changed + open_
     of = f"{captured} of " if len(views) == 1 else ""
-    number = len(snapshot.settings.releases) if of else captured
+    number = len(counted[0][0].releases) if of else captured
     captures = (
         f"{f'As of {when}, ' if when else ''}{of}{plural(number, 'torch release')} "
         f"{_are(captured)} captured{failures}{lanes}"

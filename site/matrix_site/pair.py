@@ -147,7 +147,7 @@ def surroundings(snapshot: Snapshot, lane: LaneData) -> Surroundings:
         root=root,
         environments=environments,
         known={known.id: f"{root}{href(KNOWN)}#{known.id}" for known in read_known()},
-        neighbours=_neighbours(lane, settings.releases),
+        neighbours=_neighbours(lane),
         verdicts=data_path(lane),
         digests={release: data_path(lane, release) for release in lane.captures},
         provenance={name: provenance(held.record) for name, held in lane.captures.items()},
@@ -273,10 +273,8 @@ def _files(around: Surroundings, pair: Pair) -> Iterable[Link]:
     yield Link(name="what changes next (Atom)", href=around.root + FEED)
 
 
-def _neighbours(
-    lane: LaneData, releases: tuple[str, ...]
-) -> dict[Pair, tuple[Pair | None, Pair | None]]:
+def _neighbours(lane: LaneData) -> dict[Pair, tuple[Pair | None, Pair | None]]:
     """For each consecutive pair the one before and the one after it."""
-    consecutive = [pair for pair in pairwise(align(lane, releases)) if pair in lane.pairs]
+    consecutive = [pair for pair in pairwise(align(lane)) if pair in lane.pairs]
     around = [None, *consecutive, None]
     return {pair: (around[place], around[place + 2]) for place, pair in enumerate(consecutive)}

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from matrix_capture.names import is_build
 from matrix_capture.schema import STAGES, Record
 from matrix_compare.known import Known, read_known
 from matrix_compare.layout import HEADER_BYTES
@@ -87,17 +88,18 @@ class Section:
 
 
 def release_pages(snapshot: Snapshot) -> Iterable[Page]:
-    """A page for every release of the settings, captured or not."""
+    """A page for every release of the matrix, captured or not, and for every build shown."""
     known = read_known()
     shown = [lane for lane in snapshot.lanes if not lane.empty]
-    banded = {lane.name: _banded(lane, snapshot.settings.releases) for lane in shown}
-    releases = snapshot.settings.releases
+    banded = {lane.name: _banded(lane) for lane in shown}
+    releases = snapshot.releases
     around = [None, *releases, None]
     every = tuple((name, href(release_page(name))) for name in reversed(releases))
     for place, release in enumerate(releases):
         sections = tuple(
             _section(snapshot, lane, release, banded[lane.name].get(release), known)
             for lane in shown
+            if release in lane.releases
         )
         yield Page(
             path=release_page(release),
@@ -117,11 +119,11 @@ def release_pages(snapshot: Snapshot) -> Iterable[Page]:
         )
 
 
-def _banded(lane: LaneData, releases: tuple[str, ...]) -> Mapping[str, Band]:
+def _banded(lane: LaneData) -> Mapping[str, Band]:
     """The band that each release belongs to."""
     if not lane.settings.constraints:
         return {}
-    return {release: band for band in bands(lane, releases) for release in band.releases}
+    return {release: band for band in bands(lane) for release in band.releases}
 
 
 def _link(release: str | None) -> tuple[str, str] | tuple[()]:
@@ -170,14 +172,19 @@ def _section(
         advised=any(way.there or way.back for way in ways),
         alone=tuple(
             (other, href(release_page(other)))
-            for other in reversed(snapshot.settings.releases)
+            for other in reversed(lane.releases)
             if lane.settings.constraints and other != release and other not in compared
         ),
         outcomes="" if lane.settings.constraints else href(outcomes_page(lane.name)),
-        command=command(
-            f"capture-{release}", lane, (), (held.record for held in lane.captures.values())
-        ),
+        command=_again(lane, release),
     )
+
+
+def _again(lane: LaneData, release: str) -> str:
+    """What captures a release, or a build in the session for those."""
+    session = "capture-nightly" if is_build(release) else f"capture-{release}"
+    which = ("--build", release) if is_build(release) else ()
+    return command(session, lane, which, (held.record for held in lane.captures.values()))
 
 
 def _stages(record: Record) -> Iterable[Stage]:
@@ -238,7 +245,7 @@ def _shifted(lane: LaneData, offsets: Sequence[int]) -> bool:
 
 def _ways(snapshot: Snapshot, lane: LaneData, release: str) -> Iterable[Way]:
     """Every release that this one was compared with, the newest first."""
-    releases = snapshot.settings.releases
+    releases = lane.releases
     here = releases.index(release)
     for place in reversed(range(len(releases))):
         other = releases[place]

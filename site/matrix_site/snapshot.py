@@ -7,7 +7,8 @@ from datetime import datetime
 from pathlib import Path
 
 from matrix_capture.errors import MatrixError
-from matrix_capture.schema import STAGES, Record, digest_path, read_capture
+from matrix_capture.names import release_order
+from matrix_capture.schema import STAGES, Record, digest_path, read_capture, recorded
 from matrix_capture.settings import Lane, Settings
 from matrix_compare.advice import SCHEMA_VERSION, Advice, Advices, advice_path, read_advices
 from matrix_compare.change import Crossing
@@ -52,12 +53,14 @@ class Captured:
 class LaneData:
     """One lane: captures by release, comparisons and explanations by pair, unreadable files.
 
-    `broken` are the releases with an unreadable digest file; `verdicts` is where the verdict file
-    was read from, None if there is none or it cannot be read, which `verdicts_broken` tells apart.
+    `releases` are those that it shows, captured or not, oldest first, `broken` those with an
+    unreadable digest file; `verdicts` is where the verdict file was read from, None if there is
+    none or it cannot be read, which `verdicts_broken` tells apart.
     """
 
     name: str
     settings: Lane
+    releases: tuple[str, ...]
     captures: Mapping[str, Captured]
     broken: tuple[str, ...]
     pairs: Mapping[Pair, Comparisons]
@@ -102,6 +105,12 @@ class Snapshot:
     def newest(self) -> datetime | None:
         """When the newest capture was made, in UTC."""
         return max(filter(None, (lane.newest for lane in self.lanes)), default=None)
+
+    @property
+    def releases(self) -> tuple[str, ...]:
+        """Every release of the matrix, and what lanes show besides, oldest first."""
+        shown = {release for lane in self.lanes for release in lane.releases}
+        return tuple(sorted(shown.union(self.settings.releases), key=release_order))
 
 
 def read_snapshot(
@@ -148,9 +157,10 @@ def _read_lane(data: Path, settings: Settings, name: str, problems: list[str]) -
     if not _LANE.fullmatch(name):
         # The name becomes a folder of the site.
         raise MatrixError(f"lane {name!r} is neither a plain name nor one followed by + and 8 hex")
+    releases = settings.of_lane(name, recorded(data, name))
     captures: dict[str, Captured] = {}
     broken: list[str] = []
-    for release in settings.releases:
+    for release in releases:
         path = digest_path(data, name, release)
         if not path.exists():
             continue
@@ -165,14 +175,15 @@ def _read_lane(data: Path, settings: Settings, name: str, problems: list[str]) -
     if verdicts.exists():
         dtypes = {release: captured.dtypes for release, captured in captures.items()}
         try:
-            pairs = read_comparisons(data, name, settings.releases, dtypes)
+            pairs = read_comparisons(data, name, releases, dtypes)
         except MatrixError as error:
             verdicts_broken = True
             problems.append(str(error))
-    advices = _read_advices(data, name, settings.releases, problems)
+    advices = _read_advices(data, name, releases, problems)
     return LaneData(
         name=name,
         settings=lane,
+        releases=releases,
         captures=captures,
         broken=tuple(broken),
         pairs=pairs,

@@ -26,7 +26,7 @@ from matrix_site.summary import Tally, headline, stop, summarise, unable
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LaneStanding:
-    """A lane: every release of the matrix, every pair in short, and what is identical in a row.
+    """A lane: every release that it shows, every pair in short, and what is identical in a row.
 
     `consecutive` are the pairs of releases that have something to compare, oldest first, `bands`
     the newest first. Where the lane pins nothing, nothing is compared, whatever verdicts there are.
@@ -41,18 +41,17 @@ class LaneStanding:
 
 def lane_standing(snapshot: Snapshot, lane: LaneData, known: Sequence[Known]) -> LaneStanding:
     """Put together what the files of a lane tell."""
-    releases = snapshot.settings.releases
     compared = lane.settings.constraints is not None
-    found = tuple(_bands(lane, releases)) if compared else ()
+    found = tuple(_bands(lane)) if compared else ()
     around = {release: band.releases for band in found for release in band.releases}
     return LaneStanding(
         data=lane,
         standings={
             release: _standing(lane, release, around.get(release, ()), known)
-            for release in releases
+            for release in lane.releases
         },
         pairs={pair: _compared(snapshot, lane, pair) for pair in lane.pairs if compared},
-        consecutive=tuple(pairwise(align(lane, releases))) if compared else (),
+        consecutive=tuple(pairwise(align(lane))) if compared else (),
         bands=found,
     )
 
@@ -62,8 +61,8 @@ def totals(counts: Tally) -> Totals:
     return Totals(verdicts=dict(counts.counts), total=counts.total, unsized=counts.unsized)
 
 
-def _bands(lane: LaneData, releases: tuple[str, ...]) -> Iterator[Band]:
-    for band in bands(lane, releases):
+def _bands(lane: LaneData) -> Iterator[Band]:
+    for band in bands(lane):
         yield Band(releases=band.releases, skipped=band.skipped)
 
 

@@ -232,7 +232,7 @@ def test_where_data_begin_is_told_by_runs_of_releases(
     tmp_path: Path, write_lane: Any, settings: Settings
 ) -> None:
     offsets = {"2.0.1": (320,), "2.1.0": (448,), "2.7.1": (704,), "2.8.0": (704,)}
-    view = indexes(lane(tmp_path, write_lane, settings, offsets), settings.releases)
+    view = indexes(lane(tmp_path, write_lane, settings, offsets))
     assert view.layouts == "320 in 2.0.1, 448 in 2.1.0 and 704 from 2.7.1 to 2.8.0"
     assert view.shifted
     assert (view.wrong, view.right) == ("2.1.0, 2.7.1 or 2.8.0", "2.0.1")
@@ -243,14 +243,14 @@ def test_where_data_begin_is_told_by_runs_of_releases(
 def test_data_that_begin_where_they_are_taken_from_are_no_alarm(
     tmp_path: Path, write_lane: Any, settings: Settings
 ) -> None:
-    view = indexes(lane(tmp_path, write_lane, settings, {"2.0.1": (320,)}), settings.releases)
+    view = indexes(lane(tmp_path, write_lane, settings, {"2.0.1": (320,)}))
     assert (view.layouts, view.shifted) == ("320 in 2.0.1", False)
 
 
 def test_captures_that_did_not_look_say_nothing(
     tmp_path: Path, write_lane: Any, settings: Settings
 ) -> None:
-    view = indexes(lane(tmp_path, write_lane, settings, {}), settings.releases)
+    view = indexes(lane(tmp_path, write_lane, settings, {}))
     assert (view.layouts, view.shifted, view.rows) == ("", False, ())
 
 
@@ -263,7 +263,7 @@ def test_each_search_has_its_cell(tmp_path: Path, write_lane: Any, settings: Set
         failed,
     )
     offsets = {"2.7.1": (704,)}
-    view = indexes(lane(tmp_path, write_lane, settings, offsets, *found), settings.releases)
+    view = indexes(lane(tmp_path, write_lane, settings, offsets, *found))
     assert (view.searchers, view.queries) == (("2.7.1", "2.8.0"), 428)
     newer, older = view.rows
     assert [(row.index, row.offset) for row in view.rows] == [("2.8.0", ""), ("2.7.1", "704")]

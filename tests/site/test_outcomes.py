@@ -77,7 +77,7 @@ def lane(
 
 @pytest.fixture(scope="module")
 def view(lane: LaneData, open_settings: Settings) -> Outcomes:
-    return outcomes(lane, open_settings.releases, KNOWN)
+    return outcomes(lane, KNOWN)
 
 
 # The view.
@@ -113,7 +113,7 @@ def test_a_failure_that_no_row_explains_is_new(view: Outcomes) -> None:
 
 def test_without_the_row_the_same_failure_is_new(lane: LaneData, open_settings: Settings) -> None:
     others: list[Known] = [row for row in KNOWN if row.id != "transformers-5"]
-    seen = outcomes(lane, open_settings.releases, others)
+    seen = outcomes(lane, others)
     assert all(one.cause is None for one in seen.outcomes)
     assert "4 of the failures are new" in seen.sentence
 
@@ -146,14 +146,14 @@ def only(lane: LaneData, record: Record) -> LaneData:
 
 def test_a_run_without_a_failure_is_no_run_to_the_end(lane: LaneData, record: Any) -> None:
     status = {**whole()["status"], "train": StageStatus(state="not_run")}
-    seen = outcomes(only(lane, record(LANE, "2.7.1", status=status)), ("2.7.1",), KNOWN)
+    seen = outcomes(only(lane, record(LANE, "2.7.1", status=status)), KNOWN)
     assert seen.outcomes[0].told == "nothing failed; not run: train"
     assert seen.sentence.endswith("0 of 1 torch release run to the end; of 1 nobody knows the end.")
 
 
 def test_all_that_fail_may_be_known(lane: LaneData, record: Any) -> None:
     changes = {**RUNS["2.8.0"], "started": "no time"}
-    seen = outcomes(only(lane, record(LANE, "2.7.1", **changes)), ("2.7.1",), KNOWN)
+    seen = outcomes(only(lane, record(LANE, "2.7.1", **changes)), KNOWN)
     assert seen.sentence == (
         "0 of 1 torch release run to the end; 1 fails: 1 at load; no failure is new."
     )
@@ -166,7 +166,7 @@ def test_captures_of_several_days(lane: LaneData, open_settings: Settings, recor
         )
         for month, (name, held) in enumerate(lane.captures.items(), 3)
     }
-    seen = outcomes(replace(lane, captures=days), open_settings.releases, KNOWN)
+    seen = outcomes(replace(lane, captures=days), KNOWN)
     assert seen.sentence.startswith("Captured from 5 March 2026 to 5 July 2026: 1 of 5")
 
 
@@ -176,7 +176,7 @@ def test_a_file_that_cannot_be_read_is_no_failure_of_the_release(
     write_lane(tmp_path, lane=LANE, releases=("2.7.1", "2.8.0"), failed=())
     digest_path(tmp_path, LANE, "2.8.0").write_bytes(b"PAR1")
     (found,) = read_snapshot(tmp_path, open_settings, [LANE]).lanes
-    seen = outcomes(found, open_settings.releases, KNOWN)
+    seen = outcomes(found, KNOWN)
     newest = seen.outcomes[0]
     assert (newest.failed, newest.told) == (
         False,

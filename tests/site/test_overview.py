@@ -19,7 +19,7 @@ LANE = "cpu-pinned"
 
 def _view(data: Path, settings: Settings) -> Overview:
     (lane,) = read_snapshot(data, settings).lanes
-    return overview(lane, settings.releases, dict.fromkeys(lane.pairs, "x.html"), base="", stale="")
+    return overview(lane, dict.fromkeys(lane.pairs, "x.html"), base="", stale="")
 
 
 def test_bands_end_where_a_consecutive_pair_is_not_identical(
