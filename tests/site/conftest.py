@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from matrix_capture.catalogue import BY_NAME, CATALOGUE, expected
+from matrix_capture.names import version_numbers
 from matrix_capture.schema import (
     COLUMNS,
     STAGES,
@@ -98,7 +99,7 @@ def places() -> list[tuple[str, str, str, str, int]]:
 
 def make_record(lane: str, release: str, **changes: Any) -> Record:
     """The record of a capture where everything went well."""
-    new = tuple(int(part) for part in release.split(".")) >= (2, 8)
+    new = version_numbers(release) >= (2, 8)
     facts: dict[str, Any] = {
         "schema_version": 1,
         "lane": lane,
