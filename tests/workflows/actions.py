@@ -123,7 +123,7 @@ def upload_artifact(call: Call) -> dict[str, str]:
         if missing == "error":
             raise ActionError(f"no files at {paths!r}")
         return {}
-    store = call.host.artifacts / name
+    store = call.machine.artifacts / name
     if store.exists() and overwrite != "true":
         raise ActionError(f"an artifact {name} is there already")
     shutil.rmtree(store, ignore_errors=True)
@@ -144,12 +144,12 @@ def download_artifact(call: Call) -> dict[str, str]:
     name, pattern, path, merge = call.given(name="", pattern="", path="", merge_multiple="false")
     folder = call.machine.workspace / path
     if name:
-        store = call.host.artifacts / name
+        store = call.machine.artifacts / name
         if not store.is_dir():
             raise ActionError(f"no artifact {name}")
         shutil.copytree(store, folder, dirs_exist_ok=True)
         return {"download-path": str(folder)}
-    stores = sorted(call.host.artifacts.glob("*"))
+    stores = sorted(call.machine.artifacts.glob("*"))
     for store in stores:
         if fnmatch.fnmatchcase(store.name, pattern or "*"):
             target = folder if merge == "true" else folder / store.name
@@ -183,7 +183,7 @@ def deploy_pages(call: Call) -> dict[str, str]:
     """Publishes the archive."""
     call.may(pages="write", id_token="write")  # noqa: S106 - a permission
     (name,) = call.given(artifact_name="github-pages")
-    archive = call.host.artifacts / name / "artifact.tar"
+    archive = call.machine.artifacts / name / "artifact.tar"
     if not archive.is_file():
         raise ActionError(f"no artifact {name} that could be deployed")
     shutil.rmtree(call.host.pages, ignore_errors=True)

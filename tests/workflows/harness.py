@@ -8,7 +8,7 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from graphlib import TopologicalSorter
 from itertools import product
 from pathlib import Path
@@ -58,11 +58,6 @@ class Host:
     actions: Mapping[str, Action] = field(default_factory=lambda: ACTIONS)
 
     @property
-    def artifacts(self) -> Path:
-        """What jobs have uploaded, by name."""
-        return self.folder / "artifacts"
-
-    @property
     def pages(self) -> Path:
         """What was deployed."""
         return self.folder / "pages"
@@ -70,9 +65,13 @@ class Host:
 
 @dataclass(kw_only=True)
 class Ended:
-    """How a step, a job or a called workflow ended, with what it said."""
+    """How a step, a job or a called workflow ended, with what it said.
+
+    `anew` is not what an earlier attempt of the run has left as it was.
+    """
 
     name: str
+    anew: bool = True
     result: str = "success"
     outputs: dict[str, str] = field(default_factory=dict)
     log: str = ""
@@ -82,8 +81,10 @@ class Ended:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A run of a workflow, job by job."""
+    """A run of a workflow, job by job; `number` is that of the run, `attempt` which time it ran."""
 
+    number: int
+    attempt: int
     jobs: list[Ended]
     result: str
 
@@ -126,17 +127,21 @@ class Harness:
         *,
         inputs: Mapping[str, Any] | None = None,
         ref: str = "refs/heads/main",
-        attempt: int = 1,
+        before: Run | None = None,
     ) -> Run:
         """Run a workflow as an event starts it.
+
+        After `before`, the same that has failed, run its failed jobs again and all that wait for
+        one of them.
 
         Raises:
             HarnessError: GitHub would refuse it.
             LanguageError: so would its language.
         """
-        self._runs += 1
-        folder = self.host.folder / f"run{self._runs}"
-        tree = folder / "tree"
+        self._runs += not before
+        number, attempt = (before.number, before.attempt + 1) if before else (self._runs, 1)
+        folder = self.host.folder / f"run{number}"
+        tree = folder / f"tree{attempt}"
         bare = self.host.server / self.host.repository
         git("clone", "--quiet", "--branch", ref.removeprefix("refs/heads/"), bare, tree)
         sha = git("rev-parse", "HEAD", folder=tree)
@@ -145,7 +150,8 @@ class Harness:
             host=self.host,
             folder=folder,
             tree=tree,
-            github=self._github(path, event, ref=ref, sha=sha, attempt=attempt),
+            github=self._github(path, event, ref=ref, sha=sha, number=number, attempt=attempt),
+            before={job.name: job for job in before.jobs} if before else {},
         )
         document = started.document(path)
         if event not in document.triggers:
@@ -153,7 +159,12 @@ class Harness:
         given = _inputs(document.triggers[event], inputs or {}, path)
         ended = started.workflow(document, given, allowed=None, prefix="")
         results = {job.result for job in ended.values()}
-        return Run(jobs=started.jobs, result="failure" if "failure" in results else "success")
+        return Run(
+            number=number,
+            attempt=attempt,
+            jobs=started.jobs,
+            result="failure" if "failure" in results else "success",
+        )
 
     def _github(self, path: str, event: str, **known: Any) -> dict[str, Any]:
         repository = self.host.repository
@@ -168,8 +179,8 @@ class Harness:
             "repository": repository,
             "repository_owner": repository.partition("/")[0],
             "run_attempt": str(known["attempt"]),
-            "run_id": str(self._runs),
-            "run_number": str(self._runs),
+            "run_id": str(known["number"]),
+            "run_number": str(known["number"]),
             "server_url": self.host.server.as_uri(),
             "sha": known["sha"],
             "token": TOKEN,
@@ -187,6 +198,7 @@ class _Started:
     folder: Path
     tree: Path
     github: dict[str, Any]
+    before: Mapping[str, Ended]
     jobs: list[Ended] = field(default_factory=list)
 
     def document(self, path: str) -> Document:
@@ -234,22 +246,35 @@ class _Started:
                 continue
             permissions = job.get("permissions", document.tree.get("permissions", {}))
             _check_permissions(title, permissions, allowed)
-            ended[name] = self._matrix(document, job, contexts, title)
+            waited = any(ended[need].anew for need in needs[name])
+            ended[name] = self._matrix(document, job, contexts, title, anew=waited)
         return ended
 
     def _matrix(
-        self, document: Document, job: dict[str, Any], contexts: dict[str, Any], title: str
+        self,
+        document: Document,
+        job: dict[str, Any],
+        contexts: dict[str, Any],
+        title: str,
+        *,
+        anew: bool,
     ) -> Ended:
-        """Run a job once for each row of its matrix."""
+        """Run a job once for each row of its matrix, unless it has succeeded before."""
         strategy = self.language.fill(job.get("strategy", {}), contexts)
-        together = Ended(name=title)
+        together = Ended(name=title, anew=anew)
         for row in _rows(strategy, title):
             own = {**contexts, "matrix": row, "strategy": strategy}
             shown = self.language.fill(title, own)
             if row and "name" not in job:
                 shown += f" ({', '.join(map(str, row.values()))})"
-            run = self._called if "uses" in job else self._job
-            one = run(document, job, own, shown)
+            kept = self.before.get(shown)
+            if kept and kept.result == "success" and not anew:
+                one = replace(kept, anew=False)
+                self.jobs.append(one)
+            else:
+                run = self._called if "uses" in job else self._job
+                one = run(document, job, own, shown)
+            together.anew |= one.anew
             together.outputs |= {key: value for key, value in one.outputs.items() if value}
             if one.result != "success":
                 together.result = one.result
@@ -275,8 +300,12 @@ class _Started:
             name: self._text(output["value"], {"jobs": jobs, "inputs": given})
             for name, output in ((told or {}).get("outputs") or {}).items()
         }
-        result = "failure" if "failure" in results else "success"
-        return Ended(name=title, result=result, outputs=outputs)
+        return Ended(
+            name=title,
+            anew=any(one.anew for one in ended.values()),
+            result="failure" if "failure" in results else "success",
+            outputs=outputs,
+        )
 
     def _job(
         self, document: Document, job: dict[str, Any], contexts: dict[str, Any], title: str
@@ -286,7 +315,8 @@ class _Started:
         if not labels:
             raise HarnessError(f"{title} runs on no machine")
         machine = Machine(
-            folder=self.folder / f"job{len(self.jobs)}",
+            folder=self.folder / f"job{self.github['run_attempt']}.{len(self.jobs)}",
+            artifacts=self.folder / "artifacts",
             permissions=job.get("permissions", {}),
             github=contexts["github"],
             environment=dict(self.host.environment),
@@ -438,9 +468,13 @@ class _Started:
 
 @dataclass(kw_only=True)
 class Machine:
-    """The machine of a job: its folders, what later steps find in their environment."""
+    """The machine of a job: its folders, what later steps find in their environment.
+
+    `artifacts` holds what all jobs of the run have uploaded, by name.
+    """
 
     folder: Path
+    artifacts: Path
     permissions: Mapping[str, str]
     github: dict[str, Any]
     environment: dict[str, str]

@@ -1,5 +1,7 @@
 """The stand-ins for other people's actions do and refuse what the real ones do and refuse."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.workflows.actions import ACTIONS
@@ -82,6 +84,15 @@ def test_what_is_hidden_is_not_uploaded(stage: Stage) -> None:
     found = run(stage, jobs + DOWN.replace("WITH", "name: n"))
     assert found["one"].result == "success"
     assert "no artifact n" in found["two"].log
+
+
+def test_artifacts_are_those_of_the_run(stage: Stage) -> None:
+    harness = stage(flow(uploads(("n", "out"))))
+    first = harness.run(FLOW, "push")
+    assert harness.run(FLOW, "push").result == "success"
+    failed = replace(first["one"], result="failure")
+    again = harness.run(FLOW, "push", before=replace(first, jobs=[failed]))
+    assert "an artifact n is there already" in again.show()
 
 
 PAGES = """

@@ -357,3 +357,52 @@ def test_jobs_share_nothing_and_inherit_nothing(
         assert not {"a", "b", "c", ".d", "e"} & set(job.log.splitlines())
         homes |= {line for line in job.log.splitlines() if line.startswith("HOME=")}
     assert len(homes) == 2
+
+
+def test_failed_jobs_are_run_again_with_all_that_wait_for_them(stage: Stage) -> None:
+    jobs = """
+good:
+  runs-on: x
+  outputs: {attempt: "${{ github.run_attempt }}"}
+  steps: [{run: "true"}]
+rows:
+  needs: good
+  strategy: {fail-fast: false, matrix: {x: [a, b]}}
+  runs-on: x
+  steps: [{run: '[ "$X" = a ] || [ "$GITHUB_RUN_ATTEMPT" = 2 ]', env: {X: "${{ matrix.x }}"}}]
+last:
+  needs: [good, rows]
+  if: always()
+  runs-on: x
+  steps: [{run: 'echo "$A"', env: {A: "${{ needs.good.outputs.attempt }}${{ needs.rows.result }}"}}]
+beside:
+  needs: good
+  runs-on: x
+  steps: [{run: "true"}]
+"""
+    harness = stage(flow(jobs))
+    first = harness.run(FLOW, "push")
+    assert first.result == "failure"
+    again = harness.run(FLOW, "push", before=first)
+    assert again.result == "success"
+    assert (again.number, again.attempt) == (first.number, 2)
+    anew = {job.name: job.anew for job in again.jobs}
+    assert anew == {
+        "good": False,
+        "rows (a)": False,
+        "rows (b)": True,
+        "last": True,
+        "beside": False,
+    }
+    assert "1success\n" in again["last"].log
+
+
+def test_a_called_workflow_is_run_again_where_it_failed(stage: Stage) -> None:
+    called = CALLED.replace('exit "$CODE"', "exit $((GITHUB_RUN_ATTEMPT < 2))")
+    harness = stage(flow(CALLER) | {".github/workflows/called.yml": called})
+    first = harness.run(FLOW, "push")
+    again = harness.run(FLOW, "push", before=first)
+    assert (first.result, again.result) == ("failure", "success")
+    assert [job.anew for job in again.jobs] == [True, True]
+    third = harness.run(FLOW, "push", before=again)
+    assert [job.anew for job in third.jobs] == [False, False]
