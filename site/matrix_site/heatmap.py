@@ -11,7 +11,7 @@ from matrix_site.text import clean
 
 _CELL = 18  # pixels
 _ADVANCE = 6.4  # about the width of a character
-_LABEL = 12  # characters of a release at most
+_LABEL = 18  # characters of a release at most, as a nightly build has
 _WORD = 40  # characters of the name of a verdict at most
 
 Kind = tuple[str, str, str]
