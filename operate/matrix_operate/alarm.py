@@ -6,11 +6,12 @@ or closing word; titles are made of letters, digits and a few signs.
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 
 from matrix_capture.settings import Settings
 from matrix_compare.markdown import code, environment, grounded, head, table
-from matrix_compare.report import Group, Report, grouped, largest, listed, place, ulps
+from matrix_compare.report import Group, Report, grouped, largest, listed, place
 from matrix_compare.schema import Verdict
 from matrix_operate.boundary import Boundary, Sighting
 from matrix_operate.ledger import Entry
@@ -90,14 +91,17 @@ def _subject(lane: str, a: str, b: str) -> str:
     return f"{lane} {a}...{b}"
 
 
-def _sections(boundary: Boundary, settings: Settings, site: str) -> Iterator[Iterator[str]]:
+def _sections(boundary: Boundary, settings: Settings, site: str) -> Iterator[Iterable[str]]:
     report = boundary.report
     yield _introduction(boundary, settings)
-    yield iter([head(report)])
+    yield [head(report)]
     yield _ways(boundary, settings, site)
     yield _differences(report)
     yield grounded(report)
-    yield environment(report)
+    yield chain(
+        ["torch's wheel brings its own CUDA libraries, MKL and oneDNN; it may be one of those.\n"],
+        environment(report),
+    )
 
 
 def _introduction(boundary: Boundary, settings: Settings) -> Iterator[str]:
@@ -125,8 +129,9 @@ def _ways(boundary: Boundary, settings: Settings, site: str) -> Iterator[str]:
 
 def _differences(report: Report) -> Iterator[str]:
     groups = [group for group in grouped(report.lines) if not _same(group)]
-    groups.sort(key=lambda group: _ROLES.index(_role(group)))
-    titles = ("role", "artifact", "verdict", "policy", "largest", "ULPs of 99% / all", "where")
+    # A probe tells of the cause, not of the index.
+    groups.sort(key=lambda group: (_ROLES.index(_role(group)), group.first.kind == "probe"))
+    titles = ("role", "artifact", "verdict", "policy", "largest", "where")
     yield from table(titles, map(_row, groups))
     absorbed = sum(line.role == "absorbed" for line in report.lines)
     same = report.summary.counts[Verdict.IDENTICAL]
@@ -154,6 +159,5 @@ def _row(group: Group) -> tuple[str, ...]:
         f"{first.verdict.glyph} {first.verdict.replace('_', ' ')}",
         f"{first.level.glyph} {first.level}",
         largest(group),
-        ulps(group),
         place(group, code),
     )

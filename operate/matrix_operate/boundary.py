@@ -74,6 +74,7 @@ def survey(data: Path, lane: str, settings: Settings) -> tuple[Sighting, ...]:
     Raises:
         MatrixError: `matrix.toml` does not hold what it should, or has no such lane.
     """
+    settings.lane(lane)
     held = recorded(data, lane)
     if not held:
         return ()

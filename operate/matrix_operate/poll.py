@@ -96,7 +96,7 @@ def _row(pull: PullRequest, watched: str, data: Path | None) -> tuple[str, ...]:
         code(plain(pull.title)),
         code(plain(login(pull.user))),
         code(head),
-        pull.updated_at.date().isoformat(),
+        f"{pull.updated_at:%Y-%m-%d}" if pull.updated_at else "",
         _state(data, pull.number, head) if data else "",
     )
 

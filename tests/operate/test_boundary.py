@@ -73,7 +73,7 @@ def test_a_boundary_is_believed_when_another_run_sees_it_too(
     ids=["a pass", "another start", "another lane", "the same run", "another host"],
 )
 def test_what_does_not_confirm(
-    nights: Nights, settings: Settings, values: list[Put], record: dict[str, object]
+    nights: Nights, settings: Settings, values: list[Put], record: dict[str, Any]
 ) -> None:
     """The first capture of 2.8.0 is no second look; the next one sees a boundary."""
     nights.capture("2.7.1")
