@@ -83,17 +83,16 @@ def bisect(data: Path, lane: str, ends: Sequence[str], artifact: str) -> Bisecti
     if a == b:
         raise MatrixError(f"one release makes no pair; name another beside {a}")
     wanted = read_wanted(artifact)
-    inside = _between(a, b, [*settings.releases, *recorded(data, lane)])
-    history = History(data, lane, settings.lane(lane), wanted, (a, *inside, b))
+    names = (a, *_between(a, b, [*settings.releases, *recorded(data, lane)]), b)
+    history = History(data, lane, settings.lane(lane), wanted, names)
     candidates, notes = history.candidates, []
     found = step([one.state for one in candidates])
     if found.next is None and found.good is not None and found.bad is not None:
-        good, bad = candidates[found.good].torch, candidates[found.bad].torch
-        more, why = _nightly(good, bad, lane, settings)
+        ends = candidates[found.good].torch, candidates[found.bad].torch
+        nightly, why = _nightly(*ends, lane, settings)
         notes += [why] if why else []
-        new = {*more} - {one.torch for one in candidates}
-        candidates += tuple(Candidate(torch=torch, state=State.UNKNOWN) for torch in new)
-        candidates = tuple(sorted(candidates, key=lambda one: release_order(one.torch)))
+        new = [Candidate(torch=n, state=State.UNKNOWN) for n in nightly if n not in names]
+        candidates = tuple(sorted((*candidates, *new), key=lambda one: release_order(one.torch)))
         found = step([one.state for one in candidates])
     if len(history.changes) > 1:
         often = listed([f"{x}...{y}" for x, y in history.changes])

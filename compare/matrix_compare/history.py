@@ -23,7 +23,6 @@ from matrix_compare.verdict import Occurrence
 
 _NEEDED = ("artifact", "part", "scope", "verdict", "reason")
 _SAME = (Verdict.IDENTICAL, Verdict.REORDERED)
-_CHANGED = (Verdict.CLOSE, Verdict.DIFFERS)  # within a tolerance are other bits all the same
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
@@ -128,15 +127,14 @@ class History:
 
     def _held(self, a: Capture, b: Capture) -> tuple[State, str]:
         """Whether the artifact is in the second what it is in the first, or why nobody can tell."""
-        untold = ""
-        untapped = self._wanted.artifact in a.record.missing | b.record.missing
-        for row in self._rows(a, b):
-            # What a whole run did not make is another thing than what was not seen.
-            if row["verdict"] in _CHANGED or (row["verdict"] == Verdict.MISSING and not untapped):
-                return State.DIFFERS, ""
-            if row["verdict"] not in _SAME:
-                untold = untold or row["reason"]
-        return (State.SKIP, untold) if untold else (State.SAME, "")
+        changed = {Verdict.DIFFERS}
+        if self._wanted.artifact not in a.record.missing | b.record.missing:
+            changed.add(Verdict.MISSING)  # what a whole run did not make, and not what was not seen
+        rows = self._rows(a, b)
+        if any(row["verdict"] in changed for row in rows):
+            return State.DIFFERS, ""
+        untold = [row["reason"] for row in rows if row["verdict"] not in _SAME]
+        return (State.SKIP, untold[0]) if untold else (State.SAME, "")
 
     def _rows(self, a: Capture, b: Capture) -> list[dict[str, Any]]:
         verdicts = compare((a, b), _unmeasured, self._store)
@@ -173,5 +171,5 @@ def _read(data: Path, lane: str, torch: str) -> Capture | None:
 
 
 def _unmeasured(_a: Occurrence, _b: Occurrence) -> str:
-    """It is enough to know that two values differ."""
+    """It is enough to know that two values differ: what is close has other bits, too."""
     return NO_VALUES

@@ -317,6 +317,7 @@ def test_nightly_builds_come_after_the_releases(make: Maker, ask: Any, index: li
     turn = "2.3.0.dev20240117"
     found, looks = ask(lane=NIGHTLY), []
     while found.next:
+        assert found.next not in looks
         looks.append(found.next)
         sign = "=" if release_order(found.next) < release_order(turn) else "#"
         captured(make, found.next, sign, lane=NIGHTLY)
