@@ -101,7 +101,7 @@ def take_capture(folder: Path, wanted: Expected) -> Capture | None:
     )
     if path is None:
         return None
-    with _reading():
+    with _reading(path):
         _check_record(read_record(path), wanted)
         rows = pq.read_metadata(path).num_rows
         if rows > _MOST_ROWS:
@@ -125,7 +125,7 @@ def take_rankings(
     path = plain_file(folder, Path("rankings", f"{lane}.parquet"), _LARGEST_RANKINGS)
     if path is None:
         return None
-    with _reading():
+    with _reading(path):
         if pq.read_metadata(path).num_rows > _MOST_RANKED:
             raise MatrixError(f"it has more than {_MOST_RANKED:,} rows")
         rankings = read_rankings(path)
@@ -170,10 +170,12 @@ def _take_value(folder: Path, digest: bytes, layout: Layout, store: ValueStore) 
     path = plain_file(folder, name, min(most, _LARGEST_VALUE))
     if path is None:
         return False
-    with _reading():
+    with _reading(path):
         metadata = pq.read_metadata(path)
         groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
-        if sum(group.total_byte_size for group in groups) > most:
+        packed = sum(group.total_byte_size for group in groups)
+        # A complex number is two; a dictionary says any number of times what it holds once.
+        if packed > most or metadata.num_rows > 2 * layout.numel:
             raise MatrixError(f"it is larger than {layout.dtype} of shape {layout.shape}")
         snap = ValueStore(folder / "values").get(digest)
         if (snap.dtype, snap.shape) != (layout.dtype, layout.shape):
@@ -188,10 +190,13 @@ def _is(path: Path, kind: Any) -> bool:
 
 
 @contextmanager
-def _reading() -> Iterator[None]:
+def _reading(path: Path) -> Iterator[None]:
     """What is wrong with a file is told without its place on this machine."""
     try:
         yield
+    except MatrixError as error:
+        told = str(error).removeprefix(f"{path}: ").removeprefix(f"{path.absolute()}: ")
+        raise MatrixError(told) from None
     except MemoryError:
         raise MatrixError(f"reading it takes more than {MEMORY:,} bytes") from None
     except (pa.ArrowException, OSError) as error:
