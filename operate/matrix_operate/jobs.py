@@ -92,6 +92,7 @@ def tonight(lanes: Sequence[str], data: Path, jobs: Jobs, found: Sequence[str]) 
     releases = jobs.settings.including(new).releases
     rows: list[Row] = []
     not_run: list[NotRun] = []
+    current: list[str] = []
     for lane in lanes:
         fixed, wanted = jobs.settings.lane(lane), releases
         if fixed.nightly:
@@ -100,12 +101,18 @@ def tonight(lanes: Sequence[str], data: Path, jobs: Jobs, found: Sequence[str]) 
             except MatrixError as error:
                 not_run.append(NotRun(lane=lane, torch="nightly", reason=plain(str(error))))
                 continue
-        able = [torch for torch in wanted if jobs.able(lane, torch)]
         not_run += jobs.not_run(lane, wanted)
-        rows += jobs.rows(
-            lane, dict.fromkeys(able, _NEWEST) if fixed.nightly else _due(lane, data, jobs, able)
-        )
-    return Plan(schema_version=SCHEMA_VERSION, rows=tuple(rows), not_run=tuple(not_run), new=new)
+        able = [torch for torch in wanted if jobs.able(lane, torch)]
+        chosen = dict.fromkeys(able, _NEWEST) if fixed.nightly else _due(lane, data, jobs, able)
+        rows += jobs.rows(lane, chosen)
+        current += [] if chosen else [lane]
+    return Plan(
+        schema_version=SCHEMA_VERSION,
+        rows=tuple(rows),
+        not_run=tuple(not_run),
+        new=new,
+        current=tuple(current),
+    )
 
 
 def asked(lanes: Sequence[str], releases: Sequence[str], jobs: Jobs, why: str) -> Plan:

@@ -62,12 +62,17 @@ class Expected(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """All jobs of a run; `new` are releases that `matrix.toml` does not have yet."""
+    """All jobs of a run.
+
+    `new` are releases that `matrix.toml` does not have yet, `current` lanes that were looked at and
+    have nothing due.
+    """
 
     schema_version: int
     rows: tuple[Row, ...]
     not_run: tuple[NotRun, ...] = ()
     new: tuple[str, ...] = ()
+    current: tuple[str, ...] = ()
 
 
 def expected(plan: Plan, settings: Settings) -> Iterator[Expected]:

@@ -71,6 +71,7 @@ def test_a_night_has_every_release_that_is_wanted_once_or_says_why_not(world: Wo
         fixed = SHIPPED.lanes[lane]
         able = [t for t in releases if fixed.device == "cpu" or SHIPPED.gpus[world.gpu].runs(t)]
         got = [torch for held, torch in planned if held == lane]
+        assert (lane in plan.current) is not bool(got or (lane, "nightly") in left)
         if fixed.nightly:
             gap = (lane, "nightly")
             assert (gap in left) is not world.build
