@@ -74,6 +74,7 @@ def collect(plan: Plan, settings: Settings, incoming: Path, out: Path) -> Collec
         missing=tuple(taking.missing),
         refused=tuple(taking.refused),
         not_run=plan.not_run,
+        current=plan.current,
     )
     write_collected(out, collected)
     return collected

@@ -51,7 +51,8 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True):
 class Collected(msgspec.Struct, frozen=True, kw_only=True):
     """The whole file; every capture that was planned is in one of the four, in order of the plan.
 
-    A capture may have arrived while values or rankings of it were refused.
+    A capture may have arrived while values or rankings of it were refused. In the lanes `current`
+    nothing was due.
     """
 
     schema_version: int
@@ -59,6 +60,7 @@ class Collected(msgspec.Struct, frozen=True, kw_only=True):
     missing: tuple[Missing, ...]
     refused: tuple[Refused, ...]
     not_run: tuple[NotRun, ...]
+    current: tuple[str, ...] = ()
 
 
 def write_collected(folder: Path, collected: Collected) -> Path:
