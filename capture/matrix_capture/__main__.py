@@ -112,7 +112,7 @@ def _search(request: runner.Request, options: argparse.Namespace) -> None:
     for found in cross_index.search_kept(request, missing):
         way = "mapped" if found.mmap else ""
         outcome = f"{found.seconds:.1f} s" if found.state == "ok" else f"failed: {found.message}"
-        print(f"index of {found.index_torch:9}{way:8}{outcome}")
+        print(f"index of {found.index_torch:8} {way:8}{outcome}")
     print(f"wrote {rankings_path(request.data, request.lane_name)}")
 
 

@@ -48,7 +48,7 @@ class Progress:
         self._clear()
 
     def _line(self, text: str) -> None:
-        sys.stderr.write(f"{self._title:14}{self.label:14}{text}")
+        sys.stderr.write(f"{self._title:13} {self.label:14}{text}")
         sys.stderr.flush()
 
     def _clear(self) -> None:

@@ -58,7 +58,8 @@ def builds(index: str, python: str) -> list[str]:
     except (OSError, ValueError) as error:
         if isinstance(error, urllib.error.HTTPError):
             error.close()  # it is an answer, too
-        raise MatrixError(f"{url} cannot be read ({error}); name a build or try again") from None
+        why = str(error).strip("<>")
+        raise MatrixError(f"{url} cannot be read ({why}); name a build or try again") from None
     tag = f"cp{python.replace('.', '')}"
     wheel = re.compile(
         rf"\btorch-({BUILD})\+{re.escape(_variant(index))}-{tag}-{tag}"

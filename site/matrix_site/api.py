@@ -112,9 +112,10 @@ class LaneEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `compared` says whether its captures are compared at all; where the installer decides on every
     package but torch they are not. `quick` names the options that set it apart from a baseline.
-    `states` counts the releases of the matrix; `boundaries` are consecutive pairs that are not
-    identical, of `identical` others nothing is to be told, `uncompared` have no verdicts. Bands and
-    boundaries are newest first, pairs of all releases `a...b` are in the files `pair`.
+    `states` counts the releases that it shows, nightly builds included; `boundaries` are
+    consecutive pairs that are not identical, of `identical` others nothing is to be told,
+    `uncompared` have no verdicts. Bands and boundaries are newest first, pairs of all releases
+    `a...b` are in the files `pair`.
     """
 
     name: str
@@ -160,7 +161,7 @@ class IndexFile(Document, frozen=True, kw_only=True, tag="index"):
 
 
 class ReleaseEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """One release of the matrix, in every lane."""
+    """One release of the matrix, or a nightly build, in every lane that shows it."""
 
     torch: str
     page: str
@@ -168,7 +169,7 @@ class ReleaseEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReleasesFile(Document, frozen=True, kw_only=True, tag="releases"):
-    """Every release of the matrix, oldest first."""
+    """Every release of the matrix and every nightly build that is shown, oldest first."""
 
     releases: tuple[ReleaseEntry, ...]
 
