@@ -34,7 +34,7 @@ from matrix_capture.names import (  # noqa: E402
     unknown_release,
     without_builds,
 )
-from matrix_capture.revision import Revision, read_revision  # noqa: E402
+from matrix_capture.revision import Revision, read_revision, resolved  # noqa: E402
 
 nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "uv|virtualenv"
@@ -371,6 +371,11 @@ def _nox(*arguments: str) -> None:
         raise SystemExit(2)
 
 
+def _comparing(options: argparse.Namespace) -> str:
+    """This package with what its lane's inputs need, to compare as well."""
+    return ".[compare,hub]" if _ours(options) == ".[hub]" else ".[compare]"
+
+
 _READY = "ready"  # a file in an environment that was installed to its end
 _LENT = "to be deleted after a search"  # what is in it where only `nox -s search` is to use it
 
@@ -379,31 +384,46 @@ def _make_environment(
     session: nox.Session, release: str, options: argparse.Namespace, folder: Path, ours: str
 ) -> None:
     """An environment of a release beside the session's own."""
-    _discard(folder)
+    try:
+        _install_beside(session, release, options, folder, ours)
+    except CommandFailed:
+        log = _install_log(session)
+        _refuse(f"torch {release} cannot be installed, so nothing can be explained; see {log}")
+
+
+def _install_beside(
+    session: nox.Session, release: str, options: argparse.Namespace, folder: Path, ours: str
+) -> None:
+    """Install a release into an environment beside the session's own.
+
+    In one that is ready, only colbert-ai takes the place of the one there.
+    """
     log = _install_log(session)
-    session.log(f"torch {release}: installing, 2 to 4 GB to download; the log is {log}")
-    session.run("python", "-m", "venv", str(folder), silent=True, log=False)
+    if not (folder / _READY).exists():
+        _discard(folder)
+        session.log(f"torch {release}: installing, 2 to 4 GB to download; the log is {log}")
+        session.run("python", "-m", "venv", str(folder), silent=True, log=False)
     python = str(folder / "bin" / "python")
     installer = [python, "-m", "pip", "install"]
     if session.venv_backend == "uv":
-        installer = ["uv", "pip", "install", "--python", python]
+        # What has the same version, and comes from elsewhere, would not do.
+        installer = ["uv", "pip", "install", "--python", python, "--reinstall-package=colbert-ai"]
     with tempfile.TemporaryDirectory() as building, log.open("w", encoding="utf-8") as output:
         colbert = _colbert_requirement(options.revision, Path(building))
-        requirements = _pipeline_requirements(release, LANES[options.lane], colbert)
-        try:
-            session.run(
-                *installer,
-                *requirements,
-                "-e",
-                ours,
-                env=_installing(release, LANES[options.lane]),
-                external=True,
-                log=False,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-        except CommandFailed:
-            _refuse(f"torch {release} cannot be installed, so nothing can be explained; see {log}")
+        session.run(
+            *installer,
+            *_pipeline_requirements(release, LANES[options.lane], colbert),
+            "-e",
+            ours,
+            env=_installing(release, LANES[options.lane]),
+            external=True,
+            log=False,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    # What is compiled is kept under a hash of its sources: their age must not have it made again.
+    for source in folder.glob("lib/python*/site-packages/colbert/**/*.cpp"):
+        os.utime(source, (0, 0))
     (folder / _READY).touch()
 
 
@@ -418,7 +438,7 @@ def search(session: nox.Session) -> None:
     _check_pair(options.releases, options.lane)
     _check_data(options)
     ours = _ours(options)
-    _install(session, "-e", ".[compare,hub]" if ours == ".[hub]" else ".[compare]")
+    _install(session, "-e", _comparing(options))
     _fetch_inputs(session)
     for release in dict.fromkeys(options.releases):
         which = ["--torch", release, *_request_flags(options)]
@@ -456,6 +476,90 @@ def _for_search(
     if (folder / _READY).exists():
         return folder, (folder / _READY).read_text(encoding="utf-8") != _LENT
     return folder, options.keep_env
+
+
+@nox.session(python="3.11", default=False)
+def check(session: nox.Session) -> None:
+    """Say what a head of colbert-ai changes against its base, under each torch release."""
+    parser = _parser(session)
+    parser.add_argument(
+        "releases",
+        nargs="*",
+        default=DEFAULT_RELEASES,
+        metavar="RELEASE",
+        help=f"torch releases; without any: {' '.join(DEFAULT_RELEASES)}",
+    )
+    for name in _SIDES:
+        parser.add_argument(
+            f"--{name}",
+            required=True,
+            metavar="COLBERT",
+            help="a release, a source tree, PATH@REF of a repository, or git+URL@REF",
+        )
+    parser.add_argument("--number", type=_positive, metavar="N", help="the pull request")
+    parser.add_argument("--sha", help="its commit; with both the site has a page of it")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the check there")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write a summary there")
+    parser.add_argument("--junit", type=Path, metavar="FILE", help="the same for a build server")
+    _capture_options(parser)
+    options = _parse(session, parser, LANES)
+    if options.colbert is not None:
+        _refuse("a check takes --base and --head, and no --colbert")
+    _check_known(options.releases, options.lane)
+    sides = [_side(options, name) for name in _SIDES]
+    pins = _flag("--constraint", LANES[options.lane].get("constraints"))
+    _install(session, "-e", _comparing(options), *pins)
+    _fetch_inputs(session)
+    for release in options.releases:
+        folder, keep = _for_search(session, release, options)
+        try:
+            for side in sides:
+                _capture_beside(session, release, side, folder)
+        finally:
+            if not keep:
+                _discard(folder)
+    base, head = map(_recorded_lane, sides)
+    which = ["--data", str(options.data), "--base", base, "--head", head]
+    for name in ("number", "sha", "json", "markdown", "junit"):
+        which += _flag(f"--{name}", getattr(options, name))
+    module = ["python", "-m", "matrix_compare.checking"]
+    _ask(session, *module, *options.releases, *which, quiet=False)
+
+
+_SIDES = ("base", "head")
+
+
+def _side(options: argparse.Namespace, name: str) -> argparse.Namespace:
+    """The options of one side of a check, as a capture has them."""
+    try:
+        revision = read_revision(resolved(getattr(options, name)), TREES)
+    except (MatrixError, OSError) as error:
+        _refuse(str(error).replace("--colbert", f"--{name}", 1))
+    return argparse.Namespace(**{**vars(options), "revision": revision})
+
+
+def _capture_beside(
+    session: nox.Session, release: str, options: argparse.Namespace, folder: Path
+) -> None:
+    """Capture one side of a check, unless it is on record; all sides share an environment."""
+    command = ["python", "-m", "matrix_capture"]
+    which = ["--torch", release, *_request_flags(options)]
+    answer = _ask(session, *command, "check", *which, *(["--fresh"] if options.fresh else []))
+    session.log(f"torch {release}, colbert-ai {options.revision.label}: {answer}")
+    if answer.startswith("current"):
+        return
+    started = time.monotonic()
+    try:
+        _install_beside(session, release, options, folder, _ours(options))
+    except CommandFailed:
+        # That a colbert-ai cannot be installed is what a check is to find out.
+        which += ["--log", str(_install_log(session)), "--judged", "colbert-ai"]
+        which += ["--install-seconds", f"{time.monotonic() - started:.1f}"]
+        session.log(_ask(session, *command, "fail", *which))
+        return
+    command = [str((folder / "bin" / "python").absolute()), *command[1:]]
+    which += ["--install-seconds", f"{time.monotonic() - started:.1f}"]
+    _ask(session, *command, "run", *which, quiet=False)
 
 
 @nox.session(default=False)
@@ -719,14 +823,19 @@ def _request_flags(options: argparse.Namespace) -> list[str]:
 
 def _check_pair(releases: Sequence[str], lane: str) -> None:
     """Refuse releases and builds that the lane does not take, and less than two."""
+    _check_known(releases, lane)
+    if len(set(releases)) < 2:
+        _refuse(f"one release makes no pair; name another beside {releases[0]}")
+
+
+def _check_known(releases: Sequence[str], lane: str) -> None:
+    """Refuse releases and builds that the lane does not take."""
     for release in releases:
         if is_build(release):
             if lane not in NIGHTLY_LANES:
                 _refuse(without_builds(release, lane, NIGHTLY_LANES))
         elif release not in RELEASES:
             _refuse(unknown_release(release, RELEASES))
-    if len(set(releases)) < 2:
-        _refuse(f"one release makes no pair; name another beside {releases[0]}")
 
 
 def _check_data(options: argparse.Namespace) -> None:

@@ -123,7 +123,7 @@ def _releases(request: runner.Request, options: argparse.Namespace) -> list[str]
 def _fail(request: runner.Request, options: argparse.Namespace) -> None:
     """Record a failed install, unless the network or the disk is to blame."""
     log = options.log.read_text(encoding="utf-8", errors="replace")
-    if blame := infrastructure(log):
+    if blame := infrastructure(log, judged=options.judged):
         raise MatrixError(f"torch {request.torch} was not installed: {blame}; nothing recorded")
     path = runner.record_failed_install(request, options.install_seconds, reason(log))
     print(f"failed: install (recorded): {reason(log)}")
@@ -174,6 +174,7 @@ def _parser() -> argparse.ArgumentParser:
             )
         if name == "fail":
             sub.add_argument("--log", required=True, type=Path, help="the installer's output")
+            sub.add_argument("--judged", choices=("torch", "colbert-ai"), default="torch")
     return parser
 
 

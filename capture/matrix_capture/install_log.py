@@ -34,11 +34,12 @@ _INFRASTRUCTURE = (
         r"Git operation failed|\u00d7 git \w+ .* did not run successfully",
         "the commit that --colbert names cannot be fetched; check address, network and git",
     ),
-    (
-        # uv says `@` only of what comes from no index: that is never the fault of a torch release.
-        r"failed to (download and )?build .colbert-ai @",
-        "what --colbert names cannot be built",
-    ),
+)
+
+# uv says `@` only of what comes from no index: that is never the fault of a torch release.
+_COLBERT = (
+    r"failed to (download and )?build .colbert-ai @",
+    "what --colbert names cannot be built",
 )
 
 # The line that tells most, first; pip's other errors before it are about versions it left out.
@@ -55,12 +56,15 @@ _DECORATION = re.compile(r"^\W+|^cause: ")
 _COLOUR = re.compile(r"\x1b\[[\d;]*m")
 
 
-def infrastructure(log: str) -> str | None:
-    """What in the surroundings failed and what to do, or None when the release itself did."""
+def infrastructure(log: str, *, judged: str = "torch") -> str | None:
+    """What in the surroundings failed and what to do, or None when what is judged did.
+
+    That is the torch release, or `colbert-ai`: then it is no excuse that this cannot be built.
+    """
     own = "\n".join(line for line in _lines(log) if _OWN.match(line))
+    excuses = [*_INFRASTRUCTURE, *([_COLBERT] if judged == "torch" else [])]
     return next(
-        (blame for pattern, blame in _INFRASTRUCTURE if re.search(pattern, own, re.IGNORECASE)),
-        None,
+        (blame for pattern, blame in excuses if re.search(pattern, own, re.IGNORECASE)), None
     )
 
 

@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,10 +17,9 @@ LATEST = "latest"
 
 _VERSION = re.compile(r"\d+(\.\d+)*((a|b|rc)\d+)?(\.post\d+)?(\.dev\d+)?", re.ASCII)
 # Neither a password nor a token fits in: the address goes into the record.
-_REMOTE = re.compile(
-    r"git\+(https://|ssh://(\w[\w-]*@)?)\w[\w.-]*(:\d+)?/[\w./~+-]+@(?P<sha>[0-9a-f]{7,40})",
-    re.ASCII,
-)
+_ADDRESS = r"(https://|ssh://(\w[\w-]*@)?)\w[\w.-]*(:\d+)?/[\w./~+-]+"
+_REMOTE = re.compile(rf"git\+{_ADDRESS}@(?P<sha>[0-9a-f]{{7,40}})", re.ASCII)
+_NAMED = re.compile(rf"git\+(?P<address>{_ADDRESS})@(?P<name>\w[\w./-]*)", re.ASCII)
 _LOCAL = re.compile(r"git\+file:///[\w./~+%-]+@(?P<sha>[0-9a-f]{7,40})", re.ASCII)
 _TREE = re.compile(r"tree:(?P<hash>[0-9a-f]{32})")
 
@@ -92,6 +92,54 @@ def read_revision(text: str, trees: Path | None = None) -> Revision:
     folder = _source_tree(text)
     origin = _keep(folder, trees) if trees else _hash(folder)
     return Revision(label=f"tree:{origin}", argument=f"tree:{origin}", origin=origin)
+
+
+def resolved(text: str) -> str:
+    """What `read_revision` takes, where branches and tags may be named too: they become commits.
+
+    `PATH@REF` is of a repository on this machine, `git+URL@REF` of one elsewhere; what is neither
+    stays as it is.
+
+    Raises:
+        MatrixError: git finds no such commit.
+    """
+    folder, _, name = text.rpartition("@")
+    if (found := _NAMED.fullmatch(text)) and not _REMOTE.fullmatch(text):
+        address, commit = f"git+{found['address']}", _commit_elsewhere(found["address"], name)
+    elif not text.startswith("git+") and not Path(text).exists() and Path(folder or "-").is_dir():
+        address = f"git+{Path(folder).resolve().as_uri()}"
+        commit = _git(
+            "-C", folder, "rev-parse", "--verify", "--end-of-options", f"{name}^{{commit}}"
+        )
+    else:
+        return text
+    if not commit:
+        raise MatrixError(f"--colbert {text!r}: git finds no commit of that name")
+    return f"{address}@{commit}"
+
+
+def _commit_elsewhere(address: str, name: str) -> str:
+    """The commit that a branch, a tag or a full name of a remote repository stands for."""
+    # A tag with a message is an object of its own; behind `^{}` is what it points to.
+    names = (f"refs/heads/{name}", f"refs/tags/{name}^{{}}", f"refs/tags/{name}", name)
+    lines = _git("ls-remote", "--", address, *names).splitlines()
+    found = {ref: commit for commit, _, ref in (line.partition("\t") for line in lines)}
+    return next((found[ref] for ref in names if ref in found), "")
+
+
+def _git(*arguments: str) -> str:
+    """What git answers; nothing where it fails."""
+    try:
+        found = subprocess.run(
+            ["git", *arguments],
+            capture_output=True,
+            check=False,
+            env={**os.environ, "GIT_TERMINAL_PROMPT": "0"},
+            text=True,
+        )
+    except FileNotFoundError:
+        return ""
+    return "" if found.returncode else found.stdout.strip()
 
 
 def _source_tree(text: str) -> Path:

@@ -215,7 +215,8 @@ def capture(request: Request, install_seconds: float) -> Path:
             code,
             started=started,
             status={"install": StageStatus(state="ok"), **_status(events)},
-            seconds={"install": install_seconds, **_seconds(events)},
+            seconds={"install": install_seconds, **_seconds(events, 0)},
+            seconds_again=_seconds(events, 1),
             facts=facts,
             repeats=len(tables),
             injected=first.swaps,
@@ -359,13 +360,13 @@ def _status(events: list[Event]) -> dict[str, StageStatus]:
     return status
 
 
-def _seconds(events: list[Event]) -> dict[str, float]:
-    """Wall seconds of each stage in the first run that came through it."""
-    seconds: dict[str, float] = {}
+def _seconds(events: list[Event], repeat: int) -> dict[str, float]:
+    """Wall seconds of each stage that a run came through, or failed in."""
+    seconds: dict[str, list[float]] = {}
     for event in events:
         if event.state != "started":
-            seconds.setdefault(event.stage, round(event.seconds, 3))
-    return seconds
+            seconds.setdefault(event.stage, []).append(round(event.seconds, 3))
+    return {stage: found[repeat] for stage, found in seconds.items() if len(found) > repeat}
 
 
 def _control(tables: list[pa.Table]) -> Control | None:
@@ -402,6 +403,7 @@ def _record(
     started: datetime.datetime,
     status: dict[str, StageStatus],
     seconds: dict[str, float],
+    seconds_again: dict[str, float] | None = None,
     facts: Facts | None = None,
     repeats: int = 0,
     injected: Sequence[Swap] = (),
@@ -426,6 +428,7 @@ def _record(
         capture_code=code,
         started=started.isoformat(timespec="seconds"),
         seconds=seconds,
+        seconds_again=seconds_again or {},
         repeats=repeats,
         options=request.options,
         injected=swaps_hash(injected),

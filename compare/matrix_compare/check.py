@@ -1,8 +1,8 @@
-"""The check file: the contract between whoever captures a pull request and whoever tells of it.
+"""The check file: the contract between whoever captures two colbert-ai and whoever tells of them.
 
-One JSON file per pull request and commit: what changes when colbert-ai becomes the commit, under
-each torch release that both were captured with. It is no part of the matrix, and what it says comes
-from code that nobody has reviewed.
+One JSON file, of a pull request one per commit: what changes when colbert-ai becomes the head,
+under each torch release that both were captured with. It is no part of the matrix, and what it says
+comes from code that nobody has reviewed.
 """
 
 import re
@@ -23,6 +23,7 @@ LARGEST = 2**22
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 _SHA = re.compile(r"[0-9a-f]{40}")
@@ -45,12 +46,41 @@ class CheckLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Side(msgspec.Struct, frozen=True, kw_only=True):
-    """One side: its colbert-ai, where its run stopped, its seconds, the size of its index."""
+    """One side: its colbert-ai, where its run stopped, the size of its index.
+
+    `seconds` are those of each stage in its first run, `seconds_again` in its second.
+    """
 
     colbert: str
     stopped: str
     seconds: dict[str, Seconds]
     index_bytes: Count
+    seconds_again: dict[str, Seconds] = {}
+
+
+class Effect(msgspec.Struct, frozen=True, kw_only=True):
+    """How much of what is relevant both sides find; `chance` where it may explain the change."""
+
+    measure: str
+    base: Share
+    head: Share
+    chance: bool
+
+
+class Ranked(msgspec.Struct, frozen=True, kw_only=True):
+    """What becomes of the rankings: each side searched its own index.
+
+    Of `queries`, `changed` have other passages or another order, `changed_top` within the first
+    ten; `first` is the first rank at which any has, 0 if none. `rescored` have the same passages in
+    the same order with other scores.
+    """
+
+    queries: Count
+    changed: Count
+    changed_top: Count
+    first: Count
+    rescored: Count
+    effects: tuple[Effect, ...] = ()
 
 
 class Checked(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,6 +88,7 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
 
     `counts` add up to all that was compared, `starts` are the artifacts in which a difference
     starts, `lines` what is not identical, `doubts` the controls that a capture did not pass.
+    Without rankings of both sides there is no `ranked`.
     """
 
     torch: str
@@ -69,12 +100,14 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
     doubts: tuple[str, ...]
     base: Side
     head: Side
+    ranked: Ranked | None = None
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
-    """A pull request's commit held against its base; `level` is that of the worst release.
+    """A head of colbert-ai held against its base; `level` is that of the worst release.
 
-    `started` is when the first of its captures began, in ISO 8601.
+    `number` and `sha` are those of a pull request, 0 and empty where it is of none. `started` is
+    when the first of its captures began, in ISO 8601.
     """
 
     schema_version: int
@@ -109,19 +142,24 @@ def list_checks(data: Path) -> list[Path]:
     return [path for *_, path in sorted(found)]
 
 
+def encoded(check: Check) -> bytes:
+    """A check as its file holds it."""
+    return msgspec.json.format(msgspec.json.encode(check), indent=1) + b"\n"
+
+
 def write_check(data: Path, check: Check) -> Path:
-    """Write a check, replacing one of the same commit; returns the path."""
+    """Write a check of a pull request, replacing one of the same commit; returns the path."""
     path = check_path(data, check.number, check.sha)
     with replacing(path) as file:
-        file.write(msgspec.json.format(msgspec.json.encode(check), indent=1) + b"\n")
+        file.write(encoded(check))
     return path
 
 
 def read_check(path: Path) -> Check:
-    """Read a check.
+    """Read a check, wherever it lies.
 
     Raises:
-        MatrixError: it is damaged, too large, of another version, or in the place of another.
+        MatrixError: it is damaged, too large, or of another version.
     """
     try:
         if not path.is_file() or path.stat().st_size > LARGEST:
@@ -134,6 +172,16 @@ def read_check(path: Path) -> Check:
             f"{path}: schema version {found.schema_version}, but this release reads "
             f"{SCHEMA_VERSION}; check the commit again"
         )
+    return found
+
+
+def read_recorded(path: Path) -> Check:
+    """Read a check of a data folder.
+
+    Raises:
+        MatrixError: as `read_check`, and where it lies in the place of another.
+    """
+    found = read_check(path)
     if (str(found.number), found.sha) != (path.parent.name, path.stem):
         raise MatrixError(f"{path}: is about pull request {found.number} at {found.sha!r}; move it")
     return found

@@ -20,12 +20,12 @@ def junit(reports: Sequence[Report]) -> bytes:
     for report in reports:
         suite = ET.SubElement(root, "testsuite", name=f"{report.lane} {report.a}...{report.b}")
         _fill(suite, report)
-        _count(suite)
+        count(suite)
     if not reports:
         suite = ET.SubElement(root, "testsuite", name="none")
         _nothing(suite, "no pair was compared")
-        _count(suite)
-    _count(root)
+        count(suite)
+    count(root)
     ET.indent(root)
     document: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
     return document + b"\n"
@@ -71,7 +71,7 @@ def _figures(line: Line) -> str:
     return "\n".join([*told, *places(alone)])
 
 
-def _count(element: ET.Element) -> None:
+def count(element: ET.Element) -> None:
     """Say how many cases an element holds, and how many of each outcome."""
     counted = {"tests": "testcase", "failures": "failure", "errors": "error", "skipped": "skipped"}
     for attribute, tag in counted.items():

@@ -66,6 +66,18 @@ def ranking_change(a: Any, b: Any, relevant: Sequence[Sequence[int]]) -> Ranking
     )
 
 
+def first_change(a: Any, b: Any, queries: int) -> int:
+    """The first rank at which any query has another passage; 0 if none has.
+
+    Raises:
+        MatrixError: as `ranking_change`.
+    """
+    old, new = _ranking(a, queries), _ranking(b, queries)
+    both = _Shared.of(old, new)
+    depths = range(1, max(old.longest, new.longest) + 1)
+    return next((depth for depth in depths if both.differ(depth).any()), 0)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Ranking:
     """One search: its rows in order of query and rank, and the number of results per query.

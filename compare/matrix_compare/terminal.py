@@ -33,16 +33,16 @@ _SECTIONS = {
 }
 
 # Both are readable on dark and on light ground; the glyph says the same without colour.
-_STYLES = {Level.PASS: "", Level.ALERT: "dark_orange3", Level.FAILURE: "red"}
+STYLES = {Level.PASS: "", Level.ALERT: "dark_orange3", Level.FAILURE: "red"}
 
 
 def print_report(console: Console, report: Report) -> None:
     """Print one pair: the sentence, the level with its grounds, the table, places and reasons."""
     console.print(Text(report.sentence, style="bold"), soft_wrap=True)
     for level, text in grounds(report):
-        console.print(Text(f"{level.glyph} {level}: {text}", style=_STYLES[level]))
+        console.print(Text(f"{level.glyph} {level}: {text}", style=STYLES[level]))
     for doubt in report.doubts:
-        console.print(Text(f"! {doubt}", style=_STYLES[Level.ALERT]))
+        console.print(Text(f"! {doubt}", style=STYLES[Level.ALERT]))
     if not report.lines:
         return
     wide = console.width >= _WIDE
@@ -86,7 +86,7 @@ def _table(report: Report, *, wide: bool) -> Table:
             table.add_row("", Text(title, style="bold"))
         for group in groups:
             first = group.first
-            style = _STYLES[first.level]
+            style = STYLES[first.level]
             # What is identical stays quiet, and in one line.
             quiet = first.verdict is Verdict.IDENTICAL
             known = None if quiet else BY_NAME.get(first.artifact)

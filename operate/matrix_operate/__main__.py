@@ -16,6 +16,7 @@ from matrix_operate import (
     planning,
     poll,
     record,
+    report,
     row,
     vet,
 )
@@ -33,6 +34,7 @@ COMMANDS: dict[str, ModuleType] = {
     "plan": planning,
     "poll": poll,
     "record": record,
+    "report": report,
     "vet": vet,
 }
 

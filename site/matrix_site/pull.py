@@ -3,15 +3,18 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from msgspec.structs import replace
+
 from matrix_capture.catalogue import BY_NAME
 from matrix_capture.schema import STAGES
 from matrix_compare.check import Check, Checked, CheckLine, Side
+from matrix_compare.finding import facts, finding, outcome
 from matrix_compare.policy import Level
 from matrix_compare.schema import Verdict
 from matrix_site.page import Page, artifact_page, href, pull_page
 from matrix_site.snapshot import Snapshot
-from matrix_site.summary import CHANGED, SEVERITY, Tally
-from matrix_site.text import clean, day, duration, moment, number, plural
+from matrix_site.summary import SEVERITY, Tally
+from matrix_site.text import clean, day, duration, moment, number
 
 _REPOSITORY = "https://github.com/stanford-futuredata/ColBERT"
 _MOST = 200
@@ -57,7 +60,6 @@ class Release:
     level: Level
     style: str
     counts: Tally
-    starts: tuple[str, ...]
     told: tuple[str, ...]
     measures: tuple[Measure, ...]
     lines: tuple[Line, ...]
@@ -96,6 +98,7 @@ def pull_pages(snapshot: Snapshot) -> Iterable[Page]:
 
 def _pull(check: Check) -> Pull:
     started = moment(check.started)
+    capped = replace(check, releases=check.releases[:_MOST_RELEASES])
     return Pull(
         number=check.number,
         sha=check.sha,
@@ -104,18 +107,9 @@ def _pull(check: Check) -> Pull:
         date=day(started) if started else "",
         level=check.level,
         style=_STYLES[check.level],
-        sentence=_sentence(check),
-        releases=tuple(map(_release, check.releases[:_MOST_RELEASES])),
+        sentence=clean(finding(capped, clean), 600),
+        releases=tuple(map(_release, capped.releases)),
     )
-
-
-def _sentence(check: Check) -> str:
-    """In how many releases something changes."""
-    changed = sum(bool(release.lines) for release in check.releases)
-    under = plural(len(check.releases), "torch release")
-    if not changed:
-        return f"Every artifact is identical to the base's, under {under}."
-    return f"Artifacts differ from the base's under {changed} of {under}."
 
 
 def _release(checked: Checked) -> Release:
@@ -129,8 +123,7 @@ def _release(checked: Checked) -> Release:
             counts=tuple((verdict, count) for verdict, count in counts if count),
             total=sum(count for _, count in counts),
         ),
-        starts=checked.starts[:_MOST],
-        told=tuple(_told(checked)),
+        told=(clean(outcome(checked, clean), 600), *facts(checked, clean)),
         measures=tuple(_measures(checked.base, checked.head)),
         lines=tuple(map(_line, ordered[:_MOST])),
         more=max(0, len(ordered) - _MOST),
@@ -158,29 +151,6 @@ def _line(line: CheckLine) -> Line:
         largest="" if line.artifact in _NUMBERS else number(line.max_abs),
         details=clean("; ".join(filter(None, details)), 300),
     )
-
-
-def _told(checked: Checked) -> Iterable[str]:
-    """What becomes of index, rankings and training; of what was not compared nothing is said."""
-    for prefix, what in _FINISHED.items():
-        found = [line for line in checked.lines if line.artifact.startswith(prefix)]
-        worst = min((line.verdict for line in found), key=SEVERITY.index, default=None)
-        if worst is None and checked.counts.get(Verdict.IDENTICAL):
-            yield f"{what}: identical, bit by bit."
-        elif worst is None or worst not in CHANGED:
-            yield f"{what}: not compared."
-        elif prefix == "ranked_" and {line.artifact for line in found} == {"ranked_scores"}:
-            yield f"{what}: the same passages in the same order; scores are {worst.value}."
-        else:
-            yield f"{what}: not the same in {plural(len(found), 'tensor')}."
-
-
-_FINISHED = {
-    "index_": "The finished index",
-    "ranked_": "What queries find",
-    "trained_": "Trained weights",
-}
-"""What is left at the end of a run, by how the names of its artifacts begin."""
 
 
 def _measures(base: Side, head: Side) -> Iterable[Measure]:

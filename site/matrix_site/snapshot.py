@@ -12,7 +12,7 @@ from matrix_capture.schema import STAGES, Record, digest_path, read_capture, rec
 from matrix_capture.settings import Lane, Settings
 from matrix_compare.advice import SCHEMA_VERSION, Advice, Advices, advice_path, read_advices
 from matrix_compare.change import Crossing
-from matrix_compare.check import Check, list_checks, read_check
+from matrix_compare.check import Check, list_checks, read_recorded
 from matrix_compare.explanation import Explanation, explanation_path, read_explanation
 from matrix_compare.layout import HEADER_BYTES, data_offsets
 from matrix_compare.schema import verdict_path
@@ -147,7 +147,7 @@ def read_snapshot(
 def _read_checks(data: Path, problems: list[str]) -> Iterable[Check]:
     for path in list_checks(data)[-_MOST_CHECKS:]:
         try:
-            yield read_check(path)
+            yield read_recorded(path)
         except MatrixError as error:
             problems.append(str(error))
 

@@ -312,6 +312,12 @@ def test_the_surroundings_are_not(name: str) -> None:
     assert infrastructure(log) == blame
 
 
+@pytest.mark.parametrize("name", SURROUNDINGS)
+def test_a_colbert_that_cannot_be_built_is_held_against_it_where_that_is_judged(name: str) -> None:
+    log, blame = SURROUNDINGS[name]
+    assert infrastructure(log, judged="colbert-ai") == (None if blame == BUILD else blame)
+
+
 def test_colours_do_not_matter() -> None:
     coloured = UV_REFUSED.replace("error:", "\x1b[1m\x1b[31merror\x1b[39m\x1b[0m:")
     coloured = coloured.replace("  cause", "  \x1b[1m\x1b[31mcause\x1b[39m\x1b[0m")

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from matrix_capture.errors import MatrixError
 from matrix_capture.names import lane_name, lane_options
-from matrix_capture.revision import Revision, read_revision
+from matrix_capture.revision import Revision, read_revision, resolved
 
 SHA = "501c29d0c7b0e3bdc1e9d1a1f9d4d3a6d2d0b1c9"
 REMOTE = f"git+https://github.com/stanford-futuredata/ColBERT@{SHA}"
@@ -135,6 +136,80 @@ def test_nonsense_is_refused_in_one_line(text: str) -> None:
         read_revision(text)
     assert str(caught.value).startswith("--colbert ")
     assert "\n" not in str(caught.value)
+
+
+# Branches and tags.
+
+
+@pytest.fixture
+def repository(tree: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository with a branch that is not checked out, and a tag with a message."""
+    for name in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{name}_NAME", "me")
+        monkeypatch.setenv(f"GIT_{name}_EMAIL", "me@example.org")
+    shutil.rmtree(tree / ".git")
+    git(tree, "init", "--quiet", "--initial-branch", "main")
+    git(tree, "add", "setup.py", "colbert/__init__.py")
+    git(tree, "commit", "--quiet", "--message", "first")
+    git(tree, "tag", "--annotate", "--message", "a release", "v1")
+    git(tree, "branch", "side/main")
+    git(tree, "commit", "--quiet", "--allow-empty", "--message", "second")
+    return tree
+
+
+def git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("name", "commit"),
+    [("main", "main"), ("HEAD~1", "v1^{}"), ("side/main", "v1^{}"), ("v1", "v1^{}")],
+)
+def test_a_name_in_a_repository_here_becomes_a_commit(
+    name: str, commit: str, repository: Path
+) -> None:
+    found = resolved(f"{repository}@{name}")
+    assert found == f"git+{repository.as_uri()}@{git(repository, 'rev-parse', commit)}"
+    assert read_revision(found).label == f"git+file@{git(repository, 'rev-parse', commit)}"
+
+
+@pytest.mark.parametrize(
+    ("name", "commit"),
+    [("main", "main"), ("side/main", "v1^{}"), ("v1", "v1^{}"), ("refs/heads/main", "main")],
+)
+def test_a_name_in_a_repository_elsewhere_becomes_a_commit(
+    name: str, commit: str, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # git itself goes to the folder where the address is asked for.
+    monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
+    monkeypatch.setenv("GIT_CONFIG_KEY_0", f"url.{repository.as_uri()}.insteadOf")
+    monkeypatch.setenv("GIT_CONFIG_VALUE_0", "https://example.org/ColBERT")
+    found = resolved(f"git+https://example.org/ColBERT@{name}")
+    wanted = git(repository, "rev-parse", commit)
+    assert found == f"git+https://example.org/ColBERT@{wanted}"
+    assert read_revision(found).origin == wanted
+
+
+@pytest.mark.parametrize("name", ["nowhere", "--all", "-h", "main:setup.py", "v1^{tree}", ""])
+def test_a_name_that_git_does_not_know_is_told(name: str, repository: Path) -> None:
+    with pytest.raises(MatrixError, match="git finds no commit of that name"):
+        resolved(f"{repository}@{name}")
+
+
+@pytest.mark.parametrize("text", ["0.2.22", REMOTE, f"git+file:///x/y@{SHA}", ".", "me@home", "@"])
+def test_what_names_no_branch_stays_as_it_is(text: str) -> None:
+    assert resolved(text) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["git+https://me:s3cr3t@host/x@main", "git+ext::sh -c true@main", "git+http://h/x@main"]
+)
+def test_an_address_that_is_refused_is_not_asked(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subprocess, "run", pytest.fail)
+    assert resolved(text) == text
 
 
 # Source trees.

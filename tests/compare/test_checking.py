@@ -4,11 +4,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from msgspec.structs import replace
 
 from matrix_capture.errors import MatrixError
-from matrix_compare.check import Check, check_path, list_checks, read_check, write_check
+from matrix_capture.names import lane_name
+from matrix_capture.rankings import COLUMNS as RANKINGS
+from matrix_capture.rankings import Header, Search, rankings_path, record_searches
+from matrix_capture.schema import CaptureCode
+from matrix_compare.check import (
+    Check,
+    check_path,
+    list_checks,
+    read_check,
+    read_recorded,
+    write_check,
+)
 from matrix_compare.checking import main
 from matrix_compare.policy import Level
 from matrix_compare.schema import Verdict
@@ -70,7 +82,7 @@ def test_a_head_that_changes_nothing_passes(
     assert (one.lines, one.starts) == ((), ())
     assert (one.base.colbert, one.head.colbert) == ("1", "2")
     assert one.base.index_bytes == 6 * 4 + 8
-    assert capsys.readouterr().out.startswith("torch 2.8.0: pass: base...head: 10 identical\n")
+    assert capsys.readouterr().out.startswith("✓ pass: changes nothing, with torch 2.8.0\n")
 
 
 def test_what_a_head_changes_is_told_under_each_release(
@@ -100,6 +112,143 @@ def test_a_head_that_stops_fails(run: Any, make: Maker, tmp_path: Path) -> None:
     assert one.level is Level.FAILURE
     assert one.head.stopped == "failed at import: ImportError: no module\\nsecond line"
     assert {line.verdict for line in one.lines} == {Verdict.FAILED}
+
+
+def test_a_base_that_stops_is_not_held_against_the_head(
+    run: Any, make: Maker, tmp_path: Path
+) -> None:
+    make("2.8.0", lane=BASE, factors={"python": "3.11"}, status=status_of("import"))
+    side(make, HEAD)
+    assert run() == 0
+    (one,) = found(tmp_path).releases
+    assert one.level is Level.ALERT
+    assert {line.verdict for line in one.lines} == {Verdict.FAILED}
+
+
+def test_packages_that_moved_with_colbert_are_a_doubt(
+    run: Any, make: Maker, tmp_path: Path
+) -> None:
+    packages = {"torch": "2.8.0", "numpy": "1.26.4", "colbert-ai": "0.2.21"}
+    side(make, BASE, packages=packages)
+    # Of colbert-ai itself it is no doubt.
+    side(make, HEAD, packages=packages | {"colbert-ai": "0.2.22"})
+    assert run() == 0
+    (one,) = found(tmp_path).releases
+    assert (one.level, one.doubts) == (Level.PASS, ())
+    side(make, HEAD, packages=packages | {"numpy": "2.0.0", "voyager": "1.0"})
+    assert run() == 0
+    (one,) = found(tmp_path).releases
+    assert one.level is Level.ALERT
+    told = "numpy 1.26.4 → 2.0.0 and voyager absent → 1.0"
+    assert one.doubts == (f"the head came with other packages too: {told}",)
+
+
+def rank(data: Path, lane: str, passages: list[int], scores: list[float]) -> None:
+    """Put the rankings of two queries on record: these passages, then always the same one."""
+    header = Header(
+        schema_version=1,
+        lane=lane,
+        inputs={"checkpoint": "aa", "collection": "bb"},
+        relevant=((7,), (1,)),
+    )
+    search = Search(
+        index_torch="2.8.0",
+        search_torch="2.8.0",
+        mmap=False,
+        state="ok",
+        index="",
+        started="2026-01-01T00:00:00+00:00",
+        seconds=1.0,
+        capture_code=CaptureCode(version="", hash=""),
+    )
+    rows = [
+        {"query": 0, "rank": rank, "pid": pid, "score": score}
+        for rank, (pid, score) in enumerate(zip(passages, scores, strict=True), start=1)
+    ]
+    rows += [{"query": 1, "rank": 1, "pid": 1, "score": 1.0}]
+    keys = {"index_torch": "2.8.0", "search_torch": "2.8.0", "mmap": False}
+    table = pa.Table.from_pylist([keys | row for row in rows], schema=RANKINGS)
+    record_searches(data, header, [(search, table)])
+
+
+@pytest.mark.parametrize(
+    ("head", "expected"),
+    [
+        (([7, 8, 9], [3.0, 2.0, 1.0]), (0, 0, 0)),
+        (([7, 9, 8], [3.0, 2.0, 1.0]), (1, 2, 0)),
+        (([7, 8, 9], [3.0, 2.0, 1.5]), (0, 0, 1)),
+    ],
+)
+def test_rankings_are_held_against_each_other(
+    head: tuple[list[int], list[float]],
+    expected: tuple[int, int, int],
+    run: Any,
+    make: Maker,
+    tmp_path: Path,
+) -> None:
+    for lane in (BASE, HEAD):
+        side(make, lane)
+    rank(tmp_path, BASE, [7, 8, 9], [3.0, 2.0, 1.0])
+    rank(tmp_path, HEAD, *head)
+    assert run() == 0
+    (one,) = found(tmp_path).releases
+    assert one.ranked is not None
+    assert one.ranked.queries == 2
+    assert (one.ranked.changed, one.ranked.first, one.ranked.rescored) == expected
+    assert {effect.measure for effect in one.ranked.effects} == {"MRR@10", "nDCG@10", "Recall@10"}
+
+
+def test_rankings_that_are_none_are_a_doubt_without_a_path(
+    run: Any, make: Maker, tmp_path: Path
+) -> None:
+    for lane in (BASE, HEAD):
+        side(make, lane)
+        rank(tmp_path, lane, [7], [float("nan")])
+    assert run() == 0
+    (one,) = found(tmp_path).releases
+    assert one.ranked is None
+    assert (one.level, len(one.doubts)) == (Level.ALERT, 1)
+    assert "NaN" in one.doubts[0]
+    rankings_path(tmp_path, HEAD).write_bytes(b"none")
+    assert run() == 0
+    assert str(tmp_path) not in repr(found(tmp_path))
+
+
+def test_both_runs_of_a_side_are_timed(run: Any, make: Maker, tmp_path: Path) -> None:
+    for lane in (BASE, HEAD):
+        side(make, lane, seconds={"index": 2.0}, seconds_again={"index": 1.0})
+    assert run() == 0
+    (one,) = found(tmp_path).releases
+    assert (one.head.seconds, one.head.seconds_again) == ({"index": 2.0}, {"index": 1.0})
+
+
+def test_a_side_may_be_named_as_colbert_ai_is(make: Maker, tmp_path: Path, run: Any) -> None:
+    other = lane_name("cpu-pinned", {"passages": 96, "colbert": "0.2.21"})
+    side(make, other)
+    side(make, lane_name("cpu-pinned", {"passages": 96}))
+    words = ["--data", str(tmp_path), "--lane", "cpu-pinned", "--passages", "96"]
+    assert main([*words, "--base", "0.2.21", "--head", "0.2.22"]) == 0
+    assert main([*words[:4], "--base", "0.2.21", "--head", "0.2.22"]) == 2
+
+
+def test_outputs_go_where_they_are_asked_for(
+    make: Maker, tmp_path: Path, run: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for lane in (BASE, HEAD):
+        side(make, lane)
+    words = ["2.8.0", "--data", str(tmp_path), "--base", BASE, "--head", HEAD]
+    names = {name: tmp_path / f"check.{name}" for name in ("json", "markdown", "junit")}
+    outputs = [part for name, path in names.items() for part in (f"--{name}", str(path))]
+    assert main([*words, *outputs]) == 0
+    assert read_check(names["json"]).number == 0
+    assert names["markdown"].read_text("utf-8").startswith("**✓ pass**: changes nothing")
+    assert names["junit"].read_bytes().startswith(b"<?xml")
+    assert list_checks(tmp_path) == []
+    assert main(["2.7.1", *words[1:]]) == 2
+    assert main([*words, "--number", "4"]) == 2
+    assert main([*words, "--json", str(tmp_path)]) == 2
+    errors = capsys.readouterr().err.splitlines()
+    assert [line.partition(": ")[0] for line in errors] == ["error"] * 3
 
 
 def test_another_factor_than_colbert_is_no_check(run: Any, make: Maker, tmp_path: Path) -> None:
@@ -143,8 +292,9 @@ def test_a_check_in_the_place_of_another_is_not_believed(
     moved = check_path(tmp_path, 403, SHA)
     moved.parent.mkdir()
     path.rename(moved)
+    assert read_check(moved).number == 402
     with pytest.raises(MatrixError, match="about pull request 402"):
-        read_check(moved)
+        read_recorded(moved)
 
 
 @pytest.mark.parametrize(

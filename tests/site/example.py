@@ -14,11 +14,11 @@ from matrix_compare.check import write_check
 from matrix_compare.explanation import explanation_path
 from matrix_compare.schema import NO_VALUES, Verdict
 from matrix_site.__main__ import main
+from tests.compare.checks import check_line, check_of, checked
 from tests.site.conftest import WriteLane, make_comparison, make_record
 from tests.site.test_advice import advice, crossing
 from tests.site.test_explanation import EXPLANATION
 from tests.site.test_outcomes import RUNS
-from tests.site.test_pull import check, checked, line
 from tests.site.test_render import HOSTILE
 
 BASELINE = "cpu-pinned"
@@ -162,9 +162,9 @@ def _write_hostile(data: Path, write_lane: WriteLane) -> None:
 
 def _write_check(data: Path) -> None:
     """A pull request that has every verdict, and hostile text."""
-    lines = [line("index_codes", verdict, role="origin") for verdict in Verdict]
-    lines += [line(text, reason=text) for text in HOSTILE if text]
-    write_check(data, check(checked(*lines, doubts=HOSTILE), checked(torch=PAIR[0])))
+    lines = [check_line("index_codes", verdict, role="origin") for verdict in Verdict]
+    lines += [check_line(text, reason=text) for text in HOSTILE if text]
+    write_check(data, check_of(checked(*lines, doubts=HOSTILE), checked(torch=PAIR[0])))
 
 
 def _fields(text: str) -> dict[str, Any]:

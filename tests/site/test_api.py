@@ -30,10 +30,10 @@ from matrix_site.pull import pull_pages
 from matrix_site.release import release_pages
 from matrix_site.render import Frame, environment
 from matrix_site.snapshot import Snapshot, read_snapshot
+from tests.compare.checks import check_line, check_of, checked
 from tests.site.test_advice import advice, crossing
 from tests.site.test_explanation import EXPLANATION
 from tests.site.test_outcomes import RUNS
-from tests.site.test_pull import check, checked, line
 from tests.site.test_render import HOSTILE
 
 ROOT = Path(__file__).parents[2]
@@ -90,7 +90,7 @@ def whole(
     path = explanation_path(data, LANE, *PAIR)
     path.parent.mkdir(parents=True)
     path.write_bytes(msgspec.json.encode(EXPLANATION))
-    write_check(data, check(checked(line("embs", largest_at="row 3"))))
+    write_check(data, check_of(checked(check_line("embs", largest_at="row 3"))))
     return read_snapshot(data, all_settings)
 
 
