@@ -79,8 +79,10 @@ def run(options: argparse.Namespace) -> int:
 def _summary(pull: PullRequest, watched: str, base: str) -> Iterator[str]:
     """What is being approved: how much it changes, and what of it should be read twice."""
     yield f"### Pull request {pull.number} of `{watched}`\n"
-    yield f"{code(plain(pull.title))} by {code(plain(login(pull.user)))}: commit "
-    yield f"{code(sha(pull.head.sha))}, held against {code(base)}.\n"
+    yield (
+        f"{code(plain(pull.title))} by {code(plain(login(pull.user)))}: commit "
+        f"{code(sha(pull.head.sha))}, held against {code(base)}.\n"
+    )
     names = [plain(file.filename) for file in pull.get_files()]
     risky = [name for name in names if any(fnmatchcase(name, one) for one in SENSITIVE)]
     yield f"It changes {len(names)} files{' or more' if len(names) >= _MOST_FILES else ''}.\n"

@@ -16,7 +16,7 @@ from tests.compare.test_markdown import tables
 from tests.operate.rendered import check, links
 
 SITE = "https://matrix.example/"
-PAIR = {"lane": "cpu-pinned", "a": "2.7.1", "b": "2.8.0"}
+PAIR: Any = {"lane": "cpu-pinned", "a": "2.7.1", "b": "2.8.0"}
 ROWS = [
     verdict_row("probe_normalize", "close", role="origin"),
     verdict_row("embs", "differs", role="propagated"),

@@ -1,5 +1,6 @@
 """The issues of boundaries and releases, as nights go by."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -120,6 +121,17 @@ def test_a_gap_neither_opens_nor_closes(hub: State, nights: Nights, alert: Alert
     nights.capture("2.8.0", lane="cuda-pinned")
     assert alert("--lanes", "cuda-pinned") == "nothing has changed\n"
     assert len(hub.writes) == before
+    assert states(hub) == ["open"]
+
+
+def test_what_was_opened_needs_no_second_look_again(
+    hub: State, nights: Nights, alert: Alert
+) -> None:
+    """History may have been lost; the boundary is there all the same."""
+    moved(nights)
+    alert()
+    shutil.rmtree(nights.data / "history")
+    assert alert() == "nothing has changed\n"
     assert states(hub) == ["open"]
 
 
