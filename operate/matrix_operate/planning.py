@@ -37,7 +37,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--passages", type=int, metavar="N", help="a slice of the collection")
     parser.add_argument("--out", required=True, type=Path, metavar="FILE", help="the plan")
     parser.add_argument(
-        "--output", type=Path, metavar="FILE", help="append matrix, captures and new for a workflow"
+        "--output", type=Path, metavar="FILE", help="append matrix, captures, new and plan for a workflow"
     )
     parser.add_argument("--summary", type=Path, metavar="FILE", help="append a table in Markdown")
 
@@ -117,6 +117,8 @@ def _tell(options: argparse.Namespace, settings: Settings, plan: Plan) -> None:
             f"matrix={msgspec.json.encode(matrix).decode()}",
             f"captures={sum(1 for _ in expected(plan, settings))}",
             f"new={' '.join(plan.new)}",
+            # The plan itself travels this way: a file could be replaced by code in a capture.
+            f"plan={msgspec.json.encode(plan).decode()}",
         ]
         _append(options.output, lines)
     if options.summary:

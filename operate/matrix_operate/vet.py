@@ -38,7 +38,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sha", required=True, help="the commit that was read, in full")
     parser.add_argument("--watched", required=True, metavar="OWNER/NAME", help="its repository")
     parser.add_argument(
-        "--output", type=Path, required=True, metavar="FILE", help="gets number, head and base"
+        "--output", type=Path, required=True, metavar="FILE", help="gets number, head, base, owner and name"
     )
     parser.add_argument(
         "--summary", type=Path, metavar="FILE", help="add what is being approved, Markdown"
@@ -70,8 +70,9 @@ def run(options: argparse.Namespace) -> int:
     if options.summary:
         with options.summary.open("a", encoding="utf-8") as file:
             file.write(f"{summary}\n")
+    owner, name = watched.split("/")
     with options.output.open("a", encoding="utf-8") as file:
-        file.write(f"number={number}\nhead={head}\nbase={base}\n")
+        file.write(f"number={number}\nhead={head}\nbase={base}\nowner={owner}\nname={name}\n")
     print(f"pull request {number} of {watched}: {head}, which left its branch at {base}")
     return 0
 
