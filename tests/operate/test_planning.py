@@ -3,6 +3,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from matrix_capture.errors import MatrixError
@@ -44,7 +45,8 @@ def test_what_a_workflow_reads(planned: Planned, tmp_path: Path) -> None:
     )
     assert status == 0
     assert plan
-    assert output.keys() == {"earlier", "matrix", "captures", "new"}
+    assert output.keys() == {"earlier", "matrix", "captures", "new", "plan"}
+    assert msgspec.json.decode(output["plan"], type=Plan) == plan
     include = json.loads(output["matrix"])["include"]
     assert include[0] == {
         "name": "cuda-pinned-2.16.0",

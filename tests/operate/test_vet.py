@@ -52,7 +52,9 @@ def test_the_head_of_an_open_pull_request(
     monkeypatch.delenv("GITHUB_TOKEN")
     status, said = vet()
     assert (status, said.count("\n")) == (0, 1)
-    assert output.read_text() == f"before=1\nnumber=402\nhead={HEAD}\nbase={BASE}\n"
+    owner, name = WATCHED.split("/")
+    told = [f"head={HEAD}", f"base={BASE}", f"owner={owner}", f"name={name}"]
+    assert output.read_text().splitlines() == ["before=1", "number=402", *told]
     paths = [path.partition("?")[0] for _, path in hub.log]
     assert f"/repos/{WATCHED}/compare/{'a' * 40}...{HEAD}" in paths
     assert {method for method, _ in hub.log} == {"GET"}
