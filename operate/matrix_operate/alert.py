@@ -19,9 +19,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """The command line."""
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="data folder")
     parser.add_argument("--repository", required=True, metavar="OWNER/NAME", help="whose issues")
-    parser.add_argument(
-        "--lanes", metavar="LANES", help="separated by spaces; without, all that pin something"
-    )
+    parser.add_argument("--lanes", metavar="LANES", help="separated by spaces (default is all)")
     parser.add_argument(
         "--site", metavar="URL", help="where the pages are (default is that of matrix.toml)"
     )
@@ -77,10 +75,9 @@ def _releases(ledger: Ledger, settings: Settings) -> None:
 
 
 def _lanes(named: str | None, settings: Settings) -> list[str]:
-    """The lanes named, or all that pin something: the others are not compared."""
-    if named:
-        return list(dict.fromkeys(named.split()))
-    return [name for name, lane in settings.lanes.items() if lane.constraints]
+    """The lanes named, else all, without those that pin nothing: they are not compared."""
+    names = named.split() if named else settings.lanes
+    return [name for name in dict.fromkeys(names) if settings.lane(name).constraints]
 
 
 def _site(url: str | None, settings: Settings) -> str:

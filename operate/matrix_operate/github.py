@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 
 from github import Auth, BadAttributeException, Github, GithubException, GithubRetry
 from github import RateLimitExceededException as RateLimited
@@ -73,7 +74,7 @@ def asking() -> Iterator[None]:
         raise OutageError("GitHub answers no more for now (rate limit); try again later") from None
     except GithubException as error:
         told = f"{error.status}: {error.message or 'without a reason'}"
-        if error.status >= 500:
+        if error.status >= 500 or error.status == HTTPStatus.TOO_MANY_REQUESTS:
             raise OutageError(f"GitHub fails ({told}); try again later") from None
         raise MatrixError(
             f"GitHub refuses ({told}); does the repository exist, may the token do that?"

@@ -38,7 +38,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sha", required=True, help="the commit that was read, in full")
     parser.add_argument("--watched", required=True, metavar="OWNER/NAME", help="its repository")
     parser.add_argument(
-        "--output", type=Path, required=True, metavar="FILE", help="gets number, head, base, owner and name"
+        "--output",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="gets number, head, base, owner and name",
     )
     parser.add_argument(
         "--summary", type=Path, metavar="FILE", help="add what is being approved, Markdown"

@@ -22,7 +22,7 @@ NOW = "2026-11-20T10:00:00Z"
 RATE_LIMIT = "API rate limit exceeded for installation."
 
 Body = dict[str, Any]
-Failure = Literal["502", "403", "rate limit", "short rate limit", "lost"]
+Failure = Literal["502", "403", "429", "rate limit", "short rate limit", "lost"]
 
 
 @dataclass(kw_only=True)
@@ -128,6 +128,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(502, {"message": "Server Error"})
         elif planted == "403":
             self._answer(403, {"message": "Resource not accessible by integration"})
+        elif planted == "429":
+            self._answer(429, {"message": "Too many requests"})
         elif planted == "rate limit":
             reset = {"X-RateLimit-Reset": str(int(time.time()) + 3000)}
             self._answer(403, {"message": RATE_LIMIT}, **reset)

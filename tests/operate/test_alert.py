@@ -124,6 +124,15 @@ def test_a_gap_neither_opens_nor_closes(hub: State, nights: Nights, alert: Alert
     assert states(hub) == ["open"]
 
 
+def test_a_lane_that_pins_nothing_is_left_out(hub: State, nights: Nights, alert: Alert) -> None:
+    moved(nights)
+    nights.capture("2.7.1", lane="cpu-latest")
+    for _ in range(2):
+        nights.capture("2.8.0", puts(MOVED), lane="cpu-latest")
+    assert alert("--lanes", "cpu-latest cpu-pinned cpu-pinned") == f"opened #1: {TITLE}\n"
+    assert alert() == "nothing has changed\n"
+
+
 def test_what_was_opened_needs_no_second_look_again(
     hub: State, nights: Nights, alert: Alert
 ) -> None:

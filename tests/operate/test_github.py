@@ -42,6 +42,7 @@ def test_what_makes_something_is_not_tried_again(hub: State) -> None:
     ("failure", "times", "error", "told"),
     [
         ("502", 9, OutageError, "out of reach"),
+        ("429", 1, OutageError, "GitHub fails"),
         ("rate limit", 1, OutageError, "rate limit"),
         ("lost", 9, OutageError, "out of reach"),
         ("403", 1, MatrixError, "may the token do that?"),
