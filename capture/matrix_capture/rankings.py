@@ -137,6 +137,9 @@ def record_searches(data: Path, header: Header, found: Sequence[tuple[Search, An
             new, lost = _joined(read_rankings(path), new)
             for one in lost:
                 _keep(data, one)
+            for search in searches:
+                if now := new.search(search.index_torch, search.search_torch, mmap=search.mmap):
+                    _history(data, _only(new, now)).unlink(missing_ok=True)
         _write(path, new)
     return path
 
@@ -203,13 +206,18 @@ def _without(rankings: Rankings, key: tuple[str, str, bool]) -> Rankings:
 
 def _keep(data: Path, lost: Rankings) -> None:
     """Have the history hold a search; what another search found before it, it holds already."""
-    rows, (search,) = lost.table.sort_by(_ORDER), lost.header.searches
-    hasher = blake3.blake3(msgspec.json.encode([lost.header.inputs, search.key]))
+    path = _history(data, lost)
+    if len(lost.table) and not (path.exists() and _started(read_rankings(path)) >= _started(lost)):
+        _write(path, lost)
+
+
+def _history(data: Path, rankings: Rankings) -> Path:
+    """Where the history has a search, by what was asked and found."""
+    header, rows = rankings.header, rankings.table.sort_by(_ORDER)
+    hasher = blake3.blake3(msgspec.json.encode([header.inputs, header.searches[0].key]))
     for name in ("query", "rank", "pid", "score"):
         hasher.update(rows[name].to_numpy().tobytes())
-    path = data / "history" / lost.header.lane / "rankings" / f"{hasher.hexdigest()}.parquet"
-    if rows.num_rows and not (path.exists() and _started(read_rankings(path)) >= _started(lost)):
-        _write(path, lost)
+    return data / "history" / header.lane / "rankings" / f"{hasher.hexdigest()}.parquet"
 
 
 def _write(path: Path, rankings: Rankings) -> None:
