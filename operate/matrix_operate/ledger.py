@@ -139,12 +139,10 @@ class Ledger:
             return
         if kept.open:
             self._comment(kept, _GONE, why)
-        marker, rest = kept.text.split("\n", 1)
-        found = _MARKER.fullmatch(marker)
-        assert found, "only what has a marker is kept"
-        start, end = found.span("state")
-        body = f"{marker[:start]}{_GONE}{marker[end:]}\n{rest}"
-        self._edit(kept, body=body, state="closed")
+        marker = _MARKER.match(kept.text)
+        assert marker, "only what has a marker is kept"
+        start, end = marker.span("state")
+        self._edit(kept, body=f"{kept.text[:start]}{_GONE}{kept.text[end:]}", state="closed")
         self.told.append(f"closed #{kept.number}: {kept.issue.title}")
 
     def settle(self) -> None:

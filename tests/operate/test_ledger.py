@@ -100,6 +100,15 @@ def test_what_a_person_closed_stays_closed_until_it_has_gone_and_come_back(hub: 
     assert keep(entry()) == ["reopened #1: Number 1"]
 
 
+@pytest.mark.parametrize("rest", ["", " and more", "\r\nAn edit.\r\n"])
+def test_what_a_person_wrote_into_the_text_is_no_obstacle(hub: State, rest: str) -> None:
+    keep(entry())
+    hub.issues[0]["body"] = entry().text.partition("\n")[0] + rest
+    assert close() == ["closed #1: Number 1"]
+    assert keep(entry()) == ["reopened #1: Number 1"]
+    assert hub.issues[0]["body"] == entry().text
+
+
 def test_what_a_person_reopened_is_not_closed_again(hub: State) -> None:
     keep(entry())
     close()
