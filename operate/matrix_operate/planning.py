@@ -37,7 +37,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--passages", type=int, metavar="N", help="a slice of the collection")
     parser.add_argument("--out", required=True, type=Path, metavar="FILE", help="the plan")
     parser.add_argument(
-        "--output", type=Path, metavar="FILE", help="append matrix, captures, new and plan for a workflow"
+        "--output", type=Path, metavar="FILE", help="append matrix, captures, new and plan"
     )
     parser.add_argument("--summary", type=Path, metavar="FILE", help="append a table in Markdown")
 

@@ -42,7 +42,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar="FILE",
-        help="gets number, head, base, owner and name",
+        help="gets what is vetted",
     )
     parser.add_argument(
         "--summary", type=Path, metavar="FILE", help="add what is being approved, Markdown"
