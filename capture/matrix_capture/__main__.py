@@ -126,7 +126,7 @@ def _fail(request: runner.Request, options: argparse.Namespace) -> None:
     if blame := infrastructure(log, judged=options.judged):
         raise MatrixError(f"torch {request.torch} was not installed: {blame}; nothing recorded")
     path = runner.record_failed_install(request, options.install_seconds, reason(log))
-    print(f"failed: install (recorded): {reason(log)}")
+    print(f"failed: install (recorded); {reason(log)}")
     print(f"wrote {path}")
 
 

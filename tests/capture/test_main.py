@@ -242,9 +242,13 @@ def test_fail_records_the_installers_words(
     assert main(arguments("fail", sources, "--log", str(log))) == 0
     (path,) = written(sources)
     assert (
-        capsys.readouterr().out == f"failed: install (recorded): Because of this.\nwrote {path}\n"
+        capsys.readouterr().out == f"failed: install (recorded); Because of this.\nwrote {path}\n"
     )
     assert read_record(path).status["install"].message == "Because of this."
+    # Whoever runs this takes a line with `error: ` for bad input, which ends everything.
+    log.write_text("error: Failed to build `x`\n", encoding="utf-8")
+    assert main(arguments("fail", sources, "--log", str(log))) == 0
+    assert ": error: " not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
