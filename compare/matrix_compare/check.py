@@ -116,7 +116,7 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     sha: str
     started: str
     level: Level
-    releases: tuple[Checked, ...]
+    releases: Annotated[tuple[Checked, ...], msgspec.Meta(min_length=1)]
 
 
 def check_path(data: Path, number: int, sha: str) -> Path:

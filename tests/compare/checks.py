@@ -126,6 +126,6 @@ checks = st.builds(
     sha=st.just(SHA),
     started=_text,
     level=_level,
-    releases=st.lists(_checked, max_size=3).map(tuple),
+    releases=st.lists(_checked, min_size=1, max_size=3).map(tuple),
 )
 """Checks that a file may hold, nothing of which is to be trusted."""

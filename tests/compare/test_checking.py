@@ -327,6 +327,15 @@ def test_numbers_that_none_can_have_are_refused(
         read_check(path)
 
 
+def test_a_check_of_no_release_is_refused(run: Any, make: Maker, tmp_path: Path) -> None:
+    side(make, BASE)
+    side(make, HEAD)
+    run()
+    path = write_check(tmp_path, replace(found(tmp_path), releases=()))
+    with pytest.raises(MatrixError, match="not a readable check"):
+        read_check(path)
+
+
 def test_a_check_of_another_version_is_refused(run: Any, make: Maker, tmp_path: Path) -> None:
     side(make, BASE)
     side(make, HEAD)

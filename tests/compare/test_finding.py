@@ -140,6 +140,13 @@ def test_speed_is_told_beyond_what_runs_differ_by(
     assert fact(checked(base=timed(*base), head=timed(*head)), "indexing").startswith(told)
 
 
+@pytest.mark.parametrize(("imports", "told"), [(10.0, "slower"), (19.0, "takes as long")])
+def test_a_machine_that_was_slower_is_no_slower_head(imports: float, told: str) -> None:
+    base = side(seconds={"index": 40.0}, seconds_again={"index": 20.0, "import": 10.0})
+    head = side(seconds={"index": 72.0}, seconds_again={"index": 37.0, "import": imports})
+    assert told in fact(checked(base=base, head=head), "indexing")
+
+
 def test_a_side_without_seconds_says_nothing_of_speed() -> None:
     assert not [text for text in facts(checked(head=side(seconds={}))) if "indexing" in text]
 
