@@ -46,5 +46,4 @@ def post(repository: str, run: dict[str, Any]) -> str:
         MatrixError: GitHub refuses.
     """
     with asking():
-        target = connect().get_repo(repository_name(repository), lazy=True)
-        return target.create_check_run(**run).html_url
+        return connect().get_repo(repository_name(repository)).create_check_run(**run).html_url

@@ -39,6 +39,7 @@ class State:
     comments: dict[int, list[Body]] = field(default_factory=dict)
     pulls: dict[str, list[Body]] = field(default_factory=dict)
     files: dict[int, list[str]] = field(default_factory=dict)
+    check_runs: list[Body] = field(default_factory=list)
     merge_base: str = "b" * 40
     filters: bool = True
     failures: list[tuple[str, str, Failure]] = field(default_factory=list)
@@ -236,6 +237,16 @@ def _files(state: State, account: str, found: Match, sent: Body) -> Answer:
     return 200, [{"filename": name} for name in state.files.get(int(found[2]), [])]
 
 
+def _check_run(state: State, account: str, found: Match, sent: Body) -> Answer:
+    state.check_runs.append(sent)
+    number = len(state.check_runs)
+    return 201, sent | {
+        "id": number,
+        "url": f"{state.url}{found[0]}/{number}",
+        "html_url": f"https://github.com/{found[1]}/runs/{number}",
+    }
+
+
 def _compare(state: State, account: str, found: Match, sent: Body) -> Answer:
     return 200, {"merge_base_commit": {"sha": state.merge_base}, "url": f"{state.url}{found[0]}"}
 
@@ -252,6 +263,7 @@ _ROUTES = (
     ("GET", rf"{_REPOSITORY}/pulls", _pulls),
     ("GET", rf"{_REPOSITORY}/pulls/(\d+)", _pull),
     ("GET", rf"{_REPOSITORY}/pulls/(\d+)/files", _files),
+    ("POST", rf"{_REPOSITORY}/check-runs", _check_run),
     ("GET", rf"{_REPOSITORY}/compare/[0-9a-f]+\.\.\.[0-9a-f]+", _compare),
 )
 
