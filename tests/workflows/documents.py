@@ -13,6 +13,9 @@ ROOT = Path(__file__).parents[2]
 
 FILES = (*ROOT.glob(".github/workflows/*.yml"), *ROOT.glob(".github/actions/*/action.yml"))
 
+EXAMPLES = (*ROOT.glob("docs/workflows/*.yml"),)
+"""For other repositories."""
+
 
 class _Loader(yaml.SafeLoader):
     """YAML 1.2, in which `on` is a word."""

@@ -1,6 +1,6 @@
 import pytest
 
-from tests.workflows.documents import FILES, Document, read
+from tests.workflows.documents import EXAMPLES, FILES, Document, read
 from tests.workflows.invariants import RULES
 
 PIN = "3d3c42e5aac5ba805825da76410c181273ba90b1"
@@ -156,7 +156,7 @@ def broken(document: Document) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize(
-    "document", [read(path) for path in FILES], ids=lambda document: document.name
+    "document", [read(path) for path in (*FILES, *EXAMPLES)], ids=lambda document: document.name
 )
 def test_workflows_keep_the_rules(document: Document) -> None:
     assert not broken(document)

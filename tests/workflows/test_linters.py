@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.workflows.documents import FILES, ROOT
+from tests.workflows.documents import EXAMPLES, FILES, ROOT
 
 SCRIPTS = (ROOT / ".ci" / "run", *ROOT.glob("runner/*.sh"))
 
@@ -26,7 +26,7 @@ def _run(*command: str | Path, folder: Path) -> subprocess.CompletedProcess[str]
 def zizmor(folder: Path) -> subprocess.CompletedProcess[str]:
     """Weaknesses, with the eyes of an auditor."""
     options = ("--offline", "--strict-collection", "--persona", "auditor", "--no-progress")
-    return _run("zizmor", *options, ".github", folder=folder)
+    return _run("zizmor", *options, ".github", *_in(folder, "docs"), folder=folder)
 
 
 def actionlint(folder: Path) -> subprocess.CompletedProcess[str]:
@@ -53,12 +53,13 @@ def shellcheck(folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def _in(folder: Path, kind: str) -> list[Path]:
-    return [folder / path.relative_to(ROOT) for path in FILES if kind in path.parts]
+    return [folder / path.relative_to(ROOT) for path in (*FILES, *EXAMPLES) if kind in path.parts]
 
 
 LINTERS = (zizmor, actionlint, workflow_schema, action_schema, shellcheck)
 
 CI, SETUP = ".github/workflows/ci.yml", ".github/actions/setup/action.yml"
+EXAMPLE = "docs/workflows/check.yml"
 CHECKOUT = "actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1"
 RUN = "      - run: bash .ci/run"
 
@@ -69,6 +70,7 @@ PLANTED = [
     (zizmor, CI, "permissions: {}", "permissions: write-all", "excessive-permissions"),
     (zizmor, CI, "  pull_request:\n", "  pull_request_target:\n", "dangerous-triggers"),
     (zizmor, CI, "runs-on: ubuntu-24.04", "runs-on: [self-hosted]", "self-hosted-runner"),
+    (zizmor, EXAMPLE, "permissions: {}", "permissions: write-all", "excessive-permissions"),
     (zizmor, SETUP, '"nox[uv]"', "${{ github.head_ref }}", "template-injection"),
     (actionlint, CI, RUN, "      - run: echo\n        if: steps.none.outputs.x", "none"),
     (actionlint, CI, RUN, '      - run: cat "$x" | rm $(ls)', "shellcheck reported"),
@@ -82,7 +84,7 @@ PLANTED = [
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     """A copy of what is linted."""
-    for path in (*FILES, *SCRIPTS):
+    for path in (*FILES, *EXAMPLES, *SCRIPTS):
         target = tmp_path / path.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, target)
