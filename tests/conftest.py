@@ -19,6 +19,13 @@ from matrix_capture.inputs import prepare
 
 MakeSources = Callable[..., Path]
 
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--npm", type=Path, metavar="DIR", help="where npm has installed GitHub's language"
+    )
+
+
 _HIDDEN, _LAYERS, _INTERMEDIATE, _POSITIONS = 32, 2, 64, 256
 _SPECIAL = ["[PAD]", "[unused0]", "[unused1]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 _WORDS = [f"{a}{b}" for a in ("node", "edge", "path", "tree", "cut", "flow") for b in "abcdefgh"]

@@ -14,10 +14,6 @@ from tests.workflows.language import Language
 Stage = Callable[..., Harness]
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--npm", type=Path, metavar="DIR", help="where npm has installed its packages")
-
-
 @pytest.fixture(scope="session")
 def language(request: pytest.FixtureRequest) -> Iterator[Language]:
     folder = request.config.getoption("--npm", default=None)

@@ -215,8 +215,9 @@ class _Started:
         *,
         allowed: Mapping[str, str] | None,
         prefix: str,
+        anew: bool = False,
     ) -> dict[str, Ended]:
-        """Run the jobs of a workflow in the order of their needs."""
+        """Run the jobs of a workflow in the order of their needs; `anew`, whatever was before."""
         needs = {name: _needs(job) for name, job in document.jobs.items()}
         ended: dict[str, Ended] = {}
         for name in TopologicalSorter(needs).static_order():
@@ -246,7 +247,7 @@ class _Started:
                 continue
             permissions = job.get("permissions", document.tree.get("permissions", {}))
             _check_permissions(title, permissions, allowed)
-            waited = any(ended[need].anew for need in needs[name])
+            waited = anew or any(ended[need].anew for need in needs[name])
             ended[name] = self._matrix(document, job, contexts, title, anew=waited)
         return ended
 
@@ -271,9 +272,10 @@ class _Started:
             if kept and kept.result == "success" and not anew:
                 one = replace(kept, anew=False)
                 self.jobs.append(one)
+            elif "uses" in job:
+                one = self._called(document, job, own, shown, anew=anew)
             else:
-                run = self._called if "uses" in job else self._job
-                one = run(document, job, own, shown)
+                one = self._job(document, job, own, shown)
             together.anew |= one.anew
             together.outputs |= {key: value for key, value in one.outputs.items() if value}
             if one.result != "success":
@@ -283,7 +285,13 @@ class _Started:
         return together
 
     def _called(
-        self, document: Document, job: dict[str, Any], contexts: dict[str, Any], title: str
+        self,
+        document: Document,
+        job: dict[str, Any],
+        contexts: dict[str, Any],
+        title: str,
+        *,
+        anew: bool,
     ) -> Ended:
         """Run the workflow that a job calls."""
         called = self.document(_local(job["uses"]))
@@ -292,7 +300,7 @@ class _Started:
             raise HarnessError(f"{called.name} is not to be called")
         given = _inputs(told, self.language.fill(job.get("with", {}), contexts), called.name)
         permissions = job.get("permissions", document.tree.get("permissions", {}))
-        ended = self.workflow(called, given, allowed=permissions, prefix=f"{title} / ")
+        ended = self.workflow(called, given, allowed=permissions, prefix=f"{title} / ", anew=anew)
         results = {one.result for one in ended.values()}
         # A result is empty there, whatever the documentation says (actions/runner#2495).
         jobs = {name: {"outputs": one.outputs} for name, one in ended.items()}

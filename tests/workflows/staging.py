@@ -1,9 +1,10 @@
 """Everything that our workflows need around them: a repository, a package index, captures."""
 
-import os
+import re
+import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from matrix_capture.environment import capture_code
 from matrix_capture.names import lane_name
-from matrix_capture.schema import digest_path, write_capture
+from matrix_capture.schema import write_capture
 from matrix_capture.values import ValueStore
 from tests.compare.conftest import Put, as_snapshot, capture_of
 from tests.workflows.documents import ROOT
@@ -43,7 +44,7 @@ real_noxfile._capture = copied
 
 
 def checkout() -> dict[str, bytes]:
-    """The files of this repository as they are now."""
+    """The files of this repository as they are now, without what is on record there."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -51,18 +52,19 @@ def checkout() -> dict[str, bytes]:
         capture_output=True,
         text=True,
     ).stdout
-    return {
-        name: (ROOT / name).read_bytes() for name in listed.split("\0") if (ROOT / name).is_file()
-    }
+    names = (name for name in listed.split("\0") if not name.startswith("data/"))
+    return {name: (ROOT / name).read_bytes() for name in names if (ROOT / name).is_file()}
 
 
 def few_releases(settings: str) -> str:
-    """matrix.toml with a few releases, of which a night captures three on each GPU."""
+    """matrix.toml with a few releases, of which a night captures two on each GPU."""
     start, end = settings.index("releases = ["), settings.index("]")
-    releases = ", ".join(f'"{release}"' for release in RELEASES)
-    text = f"{settings[:start]}releases = [{releases}{settings[end:]}"
-    assert "backlog = 6" in text
-    return text.replace("backlog = 6", "backlog = 1")
+    releases = "".join(f'  "{release}",\n' for release in RELEASES)
+    text = f"{settings[:start]}releases = [\n{releases}{settings[end:]}"
+    for name in ("newest", "backlog"):
+        text, changed = re.subn(rf"(?m)^{name} = \d+$", f"{name} = 1", text)
+        assert changed == 1
+    return text
 
 
 def write_index(folder: Path, releases: Sequence[str]) -> str:
@@ -80,19 +82,25 @@ class Captures:
     """Captures that a session takes from `folder` instead of making them."""
 
     folder: Path
-    colbert: str = "0.2.22"
-    codes: Mapping[str, int] = field(default_factory=dict)
 
     def sessions(self) -> str:
         """The noxfile that does so."""
         return SESSIONS.format(made=str(self.folder))
 
     def make(
-        self, torch: str, lane: str, codes: int = 0, options: Mapping[str, Any] | None = None
+        self,
+        torch: str,
+        lane: str,
+        *,
+        codes: int = 0,
+        colbert: str = "0.2.22",
+        options: Mapping[str, Any] | None = None,
+        started: str = "2026-01-01T00:00:00+00:00",
     ) -> Path:
         """Make a capture whose codes are moved by a number; returns the data folder it is in."""
         recorded = lane_name(lane, options or {})
         data = self.folder / recorded / torch
+        shutil.rmtree(data, ignore_errors=True)
         values = np.arange(6, dtype=np.int32) + codes
         puts = [
             Put(artifact="codes", value=values),
@@ -104,27 +112,18 @@ class Captures:
             puts,
             lane=recorded,
             options=dict(options or {}),
-            factors={"python": "3.11", "colbert-ai": self.colbert},
+            factors={"python": "3.11", "colbert-ai": colbert},
             capture_code=capture_code(),
+            started=started,
         )
         write_capture(capture, data)
         for put, row in zip(puts, capture.rows.to_pylist(), strict=True):
             store.put(as_snapshot(put.value), row["digest"])
         return data
 
-    def digests(self, torch: str, lane: str) -> Path:
-        """The file with the digests of a capture."""
-        return digest_path(self.folder / lane / torch, lane, torch)
-
 
 def recorded(bare: Path) -> set[str]:
-    """The files on the branch data of a repository."""
-    listed = subprocess.run(
-        ["git", "ls-tree", "-r", "--name-only", "data"],
-        cwd=bare,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "LC_ALL": "C"},
-    )
+    """The files on the branch data of a repository, which need not be there."""
+    command = ["git", "ls-tree", "-r", "--name-only", "data"]
+    listed = subprocess.run(command, cwd=bare, capture_output=True, text=True, check=False)
     return set(listed.stdout.split())

@@ -406,3 +406,21 @@ def test_a_called_workflow_is_run_again_where_it_failed(stage: Stage) -> None:
     assert [job.anew for job in again.jobs] == [True, True]
     third = harness.run(FLOW, "push", before=again)
     assert [job.anew for job in third.jobs] == [False, False]
+
+
+def test_a_called_workflow_that_waits_for_what_failed_is_run_again(stage: Stage) -> None:
+    jobs = """
+flaky:
+  runs-on: x
+  steps: [{run: 'test "$GITHUB_RUN_ATTEMPT" = 2'}]
+call:
+  needs: flaky
+  if: always()
+  uses: $/.github/workflows/called.yml
+  permissions: {contents: read}
+  with: {said: hello}
+"""
+    harness = stage(flow(jobs) | {".github/workflows/called.yml": CALLED}, variables={"CODE": "0"})
+    first = harness.run(FLOW, "push")
+    assert first.results() == {"flaky": "failure", "call / inner": "success"}
+    assert all(job.anew for job in harness.run(FLOW, "push", before=first).jobs)
