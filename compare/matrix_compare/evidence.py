@@ -1,6 +1,7 @@
 """Reads what is on record of a lane, for the pairs of releases that somebody asks about."""
 
 import shlex
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -34,11 +35,21 @@ from matrix_compare.tolerance import read_profiles
 class Evidence:
     """A lane's captures, rankings and explanations, read once for all pairs.
 
+    With `judged`, the verdicts of a pair are what it says of the two releases, the earlier first;
+    without, captures are compared as they are asked about.
+
     Raises:
         MatrixError: there is no capture, or the rankings cannot be read.
     """
 
-    def __init__(self, data: Path, lane: str, settings: Settings) -> None:
+    def __init__(
+        self,
+        data: Path,
+        lane: str,
+        settings: Settings,
+        judged: Callable[[str, str], Sequence[Row]] | None = None,
+    ) -> None:
+        self._judged = judged or self._compare
         self._data, self._lane, self._settings = data, lane, settings
         loaded = load_captures(data, lane, settings)
         self.excluded, self.captures, self.of = loaded.excluded, loaded.captures, loaded.of
@@ -62,7 +73,7 @@ class Evidence:
         """
         one, other = self.of(a), self.of(b)
         why = obstacles(one.record, other.record)
-        rows = tuple(compare((one, other), self._gauge, self._store).of(a, b))
+        rows = tuple(self._judged(a, b))
         rankings, stale = self.rankings, False
         if rankings and (stale := _stale(rankings, one.record, other.record)):
             rankings = None
@@ -99,8 +110,10 @@ class Evidence:
         return self._same(a.record.torch, b.record.torch)
 
     def _compare_indexes(self, a: str, b: str) -> bool:
-        pair = self.of(a), self.of(b)
-        return same_index(compare(pair, self._gauge, self._store).of(a, b))
+        return same_index(self._judged(a, b))
+
+    def _compare(self, a: str, b: str) -> Sequence[Row]:
+        return compare((self.of(a), self.of(b)), self._gauge, self._store).of(a, b)
 
     def _explanation(self, a: str, b: str) -> Explanation | None:
         path = explanation_path(self._data, self._lane, *sorted((a, b), key=release_order))

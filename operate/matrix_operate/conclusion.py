@@ -1,17 +1,25 @@
 """What the captures of a lane come to: verdicts and advice, made anew where something moved."""
 
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from matrix_capture.errors import MatrixError
 from matrix_capture.settings import Settings
 from matrix_capture.values import ValueStore
-from matrix_compare.advice import advice_path, read_advices, record_advices, record_crossings
+from matrix_compare.advice import (
+    Advice,
+    advice_path,
+    read_advices,
+    record_advices,
+    record_crossings,
+)
 from matrix_compare.advising import advise
 from matrix_compare.captures import load_captures
 from matrix_compare.crossing import crossings
@@ -31,10 +39,10 @@ def conclude(
     measurable: Collection[str],
     anew: bool = False,
 ) -> None:
-    """Write verdicts, distances and advice of a lane.
+    """Write verdicts and distances of a lane, and the advice of its neighbours.
 
-    Values tell more than digests, and they are at hand for a night only. So a pair keeps what was
-    said of it, unless one of its releases has `moved` or the values of both are at hand, which are
+    Values tell more than digests, and they are at hand for a night only. So a pair keeps what they
+    told, unless one of its releases has `moved` or the values of both are at hand, which are
     `measurable`. With `anew` no verdict is kept.
     """
 
@@ -46,22 +54,27 @@ def conclude(
     gauge = Gauge(store, read_profiles(settings), data / "distances.parquet")
     verdicts = compare(captures, gauge, store)
     gauge.save()
-    old = None if anew else _verdicts(data, lane)
-    write_verdicts(_joined(old, verdicts, settled), data, lane)
+    verdicts = _joined(None if anew else _verdicts(data, lane), verdicts, settled)
+    write_verdicts(verdicts.table, data, lane)
 
-    evidence = Evidence(data, lane, settings)
-    said = _advised(data, lane)
-    names = pairwise(capture.record.torch for capture in captures)
-    asked = [pair for pair in names if pair not in said or not settled(*pair)]
-    record_advices(data, lane, [advise(evidence.facts(*pair)) for pair in asked])
-    evidence.save()
+    evidence = Evidence(data, lane, settings, verdicts.of)
+    said, given = _advised(data, lane), []
+    for a, b in pairwise(capture.record.torch for capture in captures):
+        facts = evidence.facts(a, b)
+        if settled(a, b) and (a, b) in said:
+            stages = said[a, b].reindex.stages
+            facts = replace(facts, reindex=msgspec.structs.replace(facts.reindex, stages=stages))
+        given.append(advise(facts))
+    # Of releases that are neighbours no more nothing is said any more.
+    advice_path(data, lane).unlink(missing_ok=True)
+    record_advices(data, lane, given)
     if evidence.rankings:
         record_crossings(data, lane, crossings(evidence.rankings))
 
 
-def _joined(old: Any, new: Verdicts, settled: Callable[[str, str], bool]) -> Any:
+def _joined(old: Any, new: Verdicts, settled: Callable[[str, str], bool]) -> Verdicts:
     """The verdicts of each pair: the old rows where it is settled and has any, else the new."""
-    parts = [COLUMNS.empty_table()]
+    parts, places, end = [COLUMNS.empty_table()], {}, 0
     names = None if old is None else pc.binary_join_element_wise(old["a"], old["b"], "...")
     for (a, b), place in new.places.items():
         rows = new.table.slice(place.start, place.stop - place.start)
@@ -69,7 +82,8 @@ def _joined(old: Any, new: Verdicts, settled: Callable[[str, str], bool]) -> Any
             kept = old.filter(pc.equal(names, f"{a}...{b}"))
             rows = kept if len(kept) else rows
         parts.append(rows.cast(COLUMNS))
-    return pa.concat_tables(parts)
+        places[a, b] = slice(end, end := end + len(rows))
+    return Verdicts(table=pa.concat_tables(parts), places=places)
 
 
 def _verdicts(data: Path, lane: str) -> Any:
@@ -80,7 +94,8 @@ def _verdicts(data: Path, lane: str) -> Any:
         return None
 
 
-def _advised(data: Path, lane: str) -> set[tuple[str, str]]:
-    """The pairs that were advised on."""
+def _advised(data: Path, lane: str) -> dict[tuple[str, str], Advice]:
+    """The advice on record, by pair."""
     path = advice_path(data, lane)
-    return {(one.a, one.b) for one in read_advices(path).advices} if path.exists() else set()
+    advices = read_advices(path).advices if path.exists() else ()
+    return {(advice.a, advice.b): advice for advice in advices}

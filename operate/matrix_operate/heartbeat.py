@@ -31,9 +31,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the command; status 1 if a lane is late."""
     settings = read_settings()
-    lanes = [lane for lane in options.lanes.split() if settings.lane(lane)]
-    now = _time(options.now) if options.now else datetime.datetime.now(datetime.UTC)
     recorded = read_recorded(options.data)
+    lanes = options.lanes.split() or [lane for lane in settings.lanes if lane in recorded.lanes]
+    for lane in lanes:
+        settings.lane(lane)
+    now = _time(options.now) if options.now else datetime.datetime.now(datetime.UTC)
     late = list(_late(recorded, lanes, now - datetime.timedelta(hours=options.hours)))
     if not late:
         print(f"every lane was recorded within {options.hours:g} hours")
@@ -45,9 +47,9 @@ def run(options: argparse.Namespace) -> int:
 
 def _late(recorded: Recorded, lanes: Sequence[str], since: datetime.datetime) -> Iterator[str]:
     """Each lane that is late, and since when."""
-    if not (lanes or recorded.lanes):
+    if not lanes:
         yield "any lane (never)"
-    for lane in lanes or recorded.lanes:
+    for lane in lanes:
         last = recorded.lanes.get(lane)
         if last is None:
             yield f"{lane} (never)"

@@ -68,10 +68,12 @@ def test_on_github_it_is_an_error_of_one_line(
 ) -> None:
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     lane = Lane(time="2024-01-01T00:00:00+00:00", profiles="")
-    write_recorded(data, Recorded(lanes={"100%\n::stop-commands::x\x1b[2J": lane}))
+    write_recorded(data, Recorded(lanes={"cpu-latest": lane, "gone\n::stop-commands::x": lane}))
     assert look(data) == 1
     (line,) = capsys.readouterr().out.splitlines()
-    assert line.startswith("::error::not recorded for 48 hours: 100%25\\n::stop-commands::x\\x1b")
+    assert line == (
+        "::error::not recorded for 48 hours: cpu-latest (last 2024-01-01T00:00:00+00:00)"
+    )
 
 
 def test_what_github_reads_as_its_own_is_escaped() -> None:
