@@ -609,12 +609,16 @@ _WORKFLOWS = ("tests/workflows/test_invariants.py", "tests/workflows/test_linter
 def workflows(session: nox.Session) -> None:
     """Run the workflows on this machine, with stand-ins for GitHub, and the runner's scripts."""
     _install(session, "-e", ".[operate,site]", "--group", "tests", "nox[uv]")
-    # GitHub's own parser and evaluator of expressions.
-    language = Path(session.virtualenv.location).absolute() / "npm"
-    if shutil.which("npm"):
-        _install_with_npm(session, Path("tests/workflows/package.json"), language)
     others = [f"--ignore={path}" for path in _WORKFLOWS]
-    session.run("pytest", "tests/workflows", *others, "--npm", str(language), *session.posargs)
+    session.run("pytest", "tests/workflows", *others, *_language(session), *session.posargs)
+
+
+def _language(session: nox.Session) -> list[str]:
+    """Have npm install GitHub's own parser and evaluator of expressions; where pytest finds it."""
+    folder = Path(session.virtualenv.location).absolute() / "npm"
+    if shutil.which("npm"):
+        _install_with_npm(session, Path("tests/workflows/package.json"), folder)
+    return ["--npm", str(folder)]
 
 
 @nox.session(default=False)
@@ -634,7 +638,7 @@ def _install_with_npm(session: nox.Session, package: Path, folder: Path) -> None
     shutil.copy(package, folder)
     # No lock file, which would name hosts, and no scripts, which would download more.
     command = ["npm", "install", "--no-package-lock", "--ignore-scripts", "--prefix", str(folder)]
-    log = CACHE / "logs" / f"install-{session.name}-npm.log"
+    log = _install_log(session).with_suffix(".npm.log")
     with log.open("w", encoding="utf-8") as output:
         try:
             session.run(*command, external=True, log=False, stdout=output, stderr=subprocess.STDOUT)
@@ -651,7 +655,7 @@ def e2e(session: nox.Session) -> None:
     ours = ("-e", ".[compare,site]", "--group", "tests", "nox[uv]")
     session.install(*torch, *ours, env=INSTALLING)
     _fetch_inputs(session)
-    session.run("pytest", "tests/torch", "tests/e2e", *session.posargs)
+    session.run("pytest", "tests/torch", "tests/e2e", *_language(session), *session.posargs)
 
 
 @nox.session(python="3.11", default=False)

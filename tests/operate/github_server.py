@@ -251,11 +251,6 @@ def _compare(state: State, account: str, found: Match, sent: Body) -> Answer:
     return 200, {"merge_base_commit": {"sha": state.merge_base}, "url": f"{state.url}{found[0]}"}
 
 
-def _check_run(state: State, account: str, found: Match, sent: Body) -> Answer:
-    state.check_runs.append({"repository": found[1], "by": account, **sent})
-    return 201, {"id": 1, "html_url": f"https://github.com/{found[1]}/runs/1", "url": ""}
-
-
 _ISSUES = "/repos/us/matrix/issues"
 _REPOSITORY = r"/repos/([\w.-]+/[\w.-]+)"
 _ROUTES = (
@@ -265,7 +260,6 @@ _ROUTES = (
     ("PATCH", rf"{_ISSUES}/(\d+)", _edit),
     ("GET", rf"{_ISSUES}/(\d+)/comments", _comments),
     ("POST", rf"{_ISSUES}/(\d+)/comments", _comment),
-    ("POST", rf"{_REPOSITORY}/check-runs", _check_run),
     ("GET", rf"{_REPOSITORY}/pulls", _pulls),
     ("GET", rf"{_REPOSITORY}/pulls/(\d+)", _pull),
     ("GET", rf"{_REPOSITORY}/pulls/(\d+)/files", _files),

@@ -56,11 +56,11 @@ def checkout() -> dict[str, bytes]:
     return {name: (ROOT / name).read_bytes() for name in names if (ROOT / name).is_file()}
 
 
-def few_releases(settings: str) -> str:
-    """matrix.toml with a few releases, of which a night captures two on each GPU."""
+def of_releases(settings: str, releases: Sequence[str]) -> str:
+    """matrix.toml with these releases, of which a night captures two on each GPU."""
     start, end = settings.index("releases = ["), settings.index("]")
-    releases = "".join(f'  "{release}",\n' for release in RELEASES)
-    text = f"{settings[:start]}releases = [\n{releases}{settings[end:]}"
+    listed = "".join(f'  "{release}",\n' for release in releases)
+    text = f"{settings[:start]}releases = [\n{listed}{settings[end:]}"
     for name in ("newest", "backlog"):
         text, changed = re.subn(rf"(?m)^{name} = \d+$", f"{name} = 1", text)
         assert changed == 1
