@@ -1,6 +1,7 @@
 """Where a lane takes torch from; standard library only, because the noxfile imports it too."""
 
 import html
+import http.client
 import re
 import urllib.error
 import urllib.parse
@@ -21,7 +22,7 @@ def index_of(torch: str, lane: Mapping[str, object]) -> str | None:
 
 
 def requirement(torch: str, index: str | None) -> str:
-    """What an installer is asked for: of the variant of that index, which no other index has."""
+    """What an installer is asked for: the variant of that index, which no other has."""
     return f"torch=={torch}+{_variant(index)}" if index else f"torch=={torch}"
 
 
@@ -55,7 +56,7 @@ def builds(index: str, python: str) -> list[str]:
     try:
         with urllib.request.urlopen(request, timeout=_SECONDS) as answer:  # noqa: S310
             page = answer.read(_MOST).decode("utf-8", "replace")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         if isinstance(error, urllib.error.HTTPError):
             error.close()  # it is an answer, too
         why = str(error).strip("<>")

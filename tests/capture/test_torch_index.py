@@ -4,10 +4,12 @@ import sys
 import zipfile
 from collections.abc import Iterator, Mapping
 from functools import partial
+from http.client import IncompleteRead, InvalidURL
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any
+from urllib.error import URLError
 
 import pytest
 
@@ -127,6 +129,23 @@ def test_an_index_that_does_not_answer_is_one_line(served: str) -> None:
     with pytest.raises(MatrixError, match=r"/torch/ cannot be read \(HTTP Error 404") as caught:
         builds(f"{served}/nothing", "3.11")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [IncompleteRead(b"torch-"), TimeoutError("timed out"), URLError("refused"), InvalidURL("no")],
+)
+def test_an_answer_that_breaks_off_is_one_line_too(
+    fault: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise fault
+
+    monkeypatch.setattr("urllib.request.urlopen", broken)
+    with pytest.raises(
+        MatrixError, match=r"^https://x\.org/cpu/torch/ cannot be read \([^<>]+\); "
+    ):
+        builds("https://x.org/cpu", "3.11")
 
 
 # What comes of it, with either installer.
