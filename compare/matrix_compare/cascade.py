@@ -18,8 +18,7 @@ from matrix_capture.errors import MatrixError
 from matrix_capture.schema import Capture
 from matrix_capture.values import ValueStore
 from matrix_compare.gauge import unreadable
-from matrix_compare.schema import NO_VALUES
-from matrix_compare.verdict import NOT_FINITE
+from matrix_compare.schema import NO_VALUES, NOT_FINITE
 
 _BLOCK = 2**20
 """Scores or residuals looked at together; there are some ten temporaries of 8 MiB each."""

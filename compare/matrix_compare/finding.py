@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from matrix_compare.check import Check, Checked, CheckLine, Effect, Ranked, Side
 from matrix_compare.policy import COMPARED, Level
-from matrix_compare.schema import Verdict
+from matrix_compare.schema import NOT_FINITE, Verdict
 
 Quote = Callable[[str], str]
 
@@ -54,6 +54,9 @@ def facts(checked: Checked, quote: Quote = str) -> Iterator[str]:
     moved = [line.artifact for line in checked.lines if line.verdict in _MOVED]
     if moved:
         yield f"not the same: {_listed([quote(name) for name in dict.fromkeys(moved)])}"
+    odd = [line.artifact for line in checked.lines if NOT_FINITE in line.reason]
+    if odd:
+        yield f"{NOT_FINITE} in {_listed([quote(name) for name in dict.fromkeys(odd)])}"
     yield _size(checked)
     yield _rankings(checked, quote)
     yield f"trained weights: {_state(checked, 'trained_')}"
@@ -125,7 +128,7 @@ def _rankings(checked: Checked, quote: Quote) -> str:
     if ranked is None:
         return f"rankings: {_state(checked, 'ranked_')}"
     told = _reordering(ranked)
-    effects = [_effect(effect, quote) for effect in ranked.effects if effect.base != effect.head]
+    effects = [_effect(effect, quote) for effect in ranked.effects if not effect.chance]
     return "; ".join([f"rankings: {told}", *effects])
 
 
@@ -140,8 +143,7 @@ def _reordering(ranked: Ranked) -> str:
 
 
 def _effect(effect: Effect, quote: Quote) -> str:
-    chance = ", which may be chance" if effect.chance else ""
-    return f"{quote(effect.measure)} {effect.base:.3f} → {effect.head:.3f}{chance}"
+    return f"{quote(effect.measure)} {effect.base:.3f} → {effect.head:.3f}, beyond chance"
 
 
 def _speed(base: Side, head: Side) -> str:

@@ -17,8 +17,7 @@ from matrix_capture.settings import Settings
 from matrix_compare.cascade import Cascade, Changes, Flips, Memberships, Spread
 from matrix_compare.comparable import Difference, environment_difference
 from matrix_compare.policy import COMPARED, Level, Policy, read_policy, worst_level
-from matrix_compare.schema import NO_VALUES, Verdict, in_layers, layer_of, spans
-from matrix_compare.verdict import NOT_FINITE
+from matrix_compare.schema import NO_VALUES, NOT_FINITE, Verdict, in_layers, layer_of, spans
 
 SCHEMA_VERSION = 1
 """Of the JSON form of a report."""

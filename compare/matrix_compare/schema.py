@@ -19,6 +19,8 @@ from matrix_capture.schema import write_atomically
 NO_VALUES = "values not kept"
 """The reason of a difference whose size nobody knows: one side or both have only digests."""
 
+NOT_FINITE = "NaN or infinity"
+"""What a reason says where elements have no distance."""
 
 Place = tuple[str, str, str]
 """Artifact, part and scope: what one row of a verdict file is about."""

@@ -8,10 +8,7 @@ from typing import Any
 from matrix_capture.catalogue import BY_NAME, Artifact
 from matrix_capture.schema import STAGES, Record, run_stage
 from matrix_compare.metrics import Distances, worst
-from matrix_compare.schema import Verdict
-
-NOT_FINITE = "NaN or infinity"
-"""What a reason says where elements have no distance."""
+from matrix_compare.schema import NOT_FINITE, Verdict
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -93,7 +93,13 @@ def test_the_size_of_the_index(after: int, told: str) -> None:
     assert fact(checked(head=side(index_bytes=after)), "index:") == told
 
 
+def test_what_is_not_finite_is_told() -> None:
+    lines = [check_line("D", reason="outside every profile; NaN or infinity in 7 elements")] * 2
+    assert fact(checked(*lines), "NaN") == "NaN or infinity in D"
+
+
 EFFECT = Effect(measure="MRR@10", base=0.9, head=0.85, chance=False)
+CHANCE = Effect(measure="Recall@10", base=0.9, head=0.89, chance=True)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +111,10 @@ EFFECT = Effect(measure="MRR@10", base=0.9, head=0.85, chance=False)
             {"changed": 12, "first": 3, "changed_top": 5},
             "12 of 428 queries have other results, from rank 3 on, 5 of them within the first ten",
         ),
-        ({"effects": (EFFECT,)}, "MRR@10 0.900 → 0.850"),
+        (
+            {"effects": (EFFECT, CHANCE)},
+            "the same results for all 428 queries; MRR@10 0.900 → 0.850, beyond chance",
+        ),
     ],
 )
 def test_what_becomes_of_rankings(changes: dict[str, Any], told: str) -> None:
