@@ -32,6 +32,7 @@ ALLOWED = {
         "matrix_compare.check",
         "matrix_compare.explanation",
         "matrix_compare.explained",
+        "matrix_compare.finding",
         "matrix_compare.known",
         "matrix_compare.layout",
         "matrix_compare.policy",
