@@ -112,22 +112,21 @@ def timeouts(document: Document) -> Iterator[str]:
 
 def concurrency(document: Document) -> Iterator[str]:
     """Runs of a workflow do not overlap, and none that publishes is dropped or broken off."""
-    whole = document.tree.get("concurrency")
-    if document.action or document.triggers.keys() == {"workflow_call"}:
+    if document.action:
         return
-    if not isinstance(whole, dict) or "group" not in whole:
+    whole = document.tree.get("concurrency", {})
+    if "group" not in whole and document.triggers.keys() != {"workflow_call"}:
         yield "no concurrency group"
-        whole = {}
     for name, job in document.jobs.items():
+        if "uses" in job:  # what it calls is looked at by itself
+            continue
         own = job.get("concurrency", whole)
         granted = job.get("permissions")
         granted = granted if isinstance(granted, dict) else {}
-        writes = {scope for scope, access in granted.items() if access == "write"}
-        if writes - {"id-token"} and (
-            own.get("cancel-in-progress") or whole.get("cancel-in-progress")
-        ):
+        writes = {scope for scope, access in granted.items() if access == "write"} - {"id-token"}
+        if writes and (own.get("cancel-in-progress") or whole.get("cancel-in-progress")):
             yield f"{name}: broken off while it writes"
-        if writes & {"contents", "pages"} and "queue: max" not in (_queue(own), _queue(whole)):
+        if writes & {"contents", "pages"} and "max" not in (own.get("queue"), whole.get("queue")):
             yield f"{name}: a pending run is dropped when the next comes"
 
 
@@ -200,7 +199,3 @@ def _self_hosted(job: dict[str, Any]) -> bool:
 
 def _minutes(value: object) -> bool:
     return isinstance(value, int) and 0 < value <= 360
-
-
-def _queue(block: dict[str, Any]) -> str:
-    return f"queue: {block.get('queue', 'single')}"

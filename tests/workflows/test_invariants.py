@@ -176,6 +176,14 @@ def test_each_rule_has_something_that_breaks_it() -> None:
     assert {rule for rule, *_ in PLANTED} == {rule.__name__ for rule in RULES}
 
 
+def test_what_is_only_called_is_not_dropped_either() -> None:
+    start, end = GOOD.index("  schedule:"), GOOD.index("permissions:")
+    called = f"{GOOD[:start]}  workflow_call:\n{GOOD[end:]}"
+    assert not broken(Document(name="called.yml", text=called))
+    alone = called.replace("concurrency:\n  group: good\n  queue: max\n", "")
+    assert broken(Document(name="called.yml", text=alone)).keys() == {"concurrency"}
+
+
 def test_an_action_keeps_the_rules_too() -> None:
     text = """\
 runs:

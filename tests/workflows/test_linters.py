@@ -71,7 +71,7 @@ PLANTED = [
     (zizmor, CI, "  pull_request:\n", "  pull_request_target:\n", "dangerous-triggers"),
     (zizmor, CI, "runs-on: ubuntu-24.04", "runs-on: [self-hosted]", "self-hosted-runner"),
     (zizmor, EXAMPLE, "permissions: {}", "permissions: write-all", "excessive-permissions"),
-    (zizmor, SETUP, '"nox[uv]"', "${{ github.head_ref }}", "template-injection"),
+    (zizmor, SETUP, '".[operate]"', "${{ github.head_ref }}", "template-injection"),
     (actionlint, CI, RUN, "      - run: echo\n        if: steps.none.outputs.x", "none"),
     (actionlint, CI, RUN, '      - run: cat "$x" | rm $(ls)', "shellcheck reported"),
     (actionlint, CI, "    steps:", "    needs: nobody\n    steps:", "nobody"),
