@@ -120,7 +120,7 @@ def _size(checked: Checked) -> str:
         return state
     if before == after:
         return f"{state}; {after:,} bytes, as before"
-    return f"{state}; {after:,} bytes instead of {before:,} ({after / before - 1:+.1%})"
+    return f"{state}; {after:,} bytes instead of {before:,}"
 
 
 def _rankings(checked: Checked, quote: Quote) -> str:
