@@ -46,11 +46,12 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
-    """A stage that started, ended or failed, after `seconds` in it."""
+    """A stage that started, ended or failed, after `seconds` and `cpu` seconds in it."""
 
     stage: str
     state: str
     seconds: float = 0.0
+    cpu: float = 0.0
     error: str = ""
     message: str = ""
 

@@ -245,7 +245,7 @@ class Pipeline:
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:
-        started = time.monotonic()
+        started, cpu = time.monotonic(), time.process_time()
         self._report(Event(stage=name, state="started"))
         try:
             yield
@@ -256,12 +256,14 @@ class Pipeline:
                     stage=name,
                     state="failed",
                     seconds=time.monotonic() - started,
+                    cpu=time.process_time() - cpu,
                     error=type(error).__name__,
                     message=_line(str(error).strip()),
                 )
             )
             raise StageError from error
-        self._report(Event(stage=name, state="ok", seconds=time.monotonic() - started))
+        seconds, cpu = time.monotonic() - started, time.process_time() - cpu
+        self._report(Event(stage=name, state="ok", seconds=seconds, cpu=cpu))
 
     def _report(self, event: Event) -> None:
         self._progress.write(msgspec.json.encode(event) + b"\n")

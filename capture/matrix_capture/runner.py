@@ -216,7 +216,7 @@ def capture(request: Request, install_seconds: float) -> Path:
             started=started,
             status={"install": StageStatus(state="ok"), **_status(events)},
             seconds={"install": install_seconds, **_seconds(events, 0)},
-            seconds_again=_seconds(events, 1),
+            events=events,
             facts=facts,
             repeats=len(tables),
             injected=first.swaps,
@@ -360,13 +360,23 @@ def _status(events: list[Event]) -> dict[str, StageStatus]:
     return status
 
 
-def _seconds(events: list[Event], repeat: int) -> dict[str, float]:
+def _seconds(events: Sequence[Event], repeat: int) -> dict[str, float]:
     """Wall seconds of each stage that a run came through, or failed in."""
-    seconds: dict[str, list[float]] = {}
+    found = _ended(events).items()
+    return {stage: round(e[repeat].seconds, 3) for stage, e in found if len(e) > repeat}
+
+
+def _cpu_seconds(events: Sequence[Event]) -> dict[str, list[float]]:
+    return {stage: [round(e.cpu, 3) for e in found] for stage, found in _ended(events).items()}
+
+
+def _ended(events: Sequence[Event]) -> dict[str, list[Event]]:
+    """How each stage ended, run after run."""
+    ended: dict[str, list[Event]] = {}
     for event in events:
         if event.state != "started":
-            seconds.setdefault(event.stage, []).append(round(event.seconds, 3))
-    return {stage: found[repeat] for stage, found in seconds.items() if len(found) > repeat}
+            ended.setdefault(event.stage, []).append(event)
+    return ended
 
 
 def _control(tables: list[pa.Table]) -> Control | None:
@@ -403,7 +413,7 @@ def _record(
     started: datetime.datetime,
     status: dict[str, StageStatus],
     seconds: dict[str, float],
-    seconds_again: dict[str, float] | None = None,
+    events: Sequence[Event] = (),
     facts: Facts | None = None,
     repeats: int = 0,
     injected: Sequence[Swap] = (),
@@ -428,7 +438,8 @@ def _record(
         capture_code=code,
         started=started.isoformat(timespec="seconds"),
         seconds=seconds,
-        seconds_again=seconds_again or {},
+        seconds_again=_seconds(events, 1),
+        cpu_seconds=_cpu_seconds(events),
         repeats=repeats,
         options=request.options,
         injected=swaps_hash(injected),

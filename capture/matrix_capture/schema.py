@@ -111,8 +111,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     that could not be tapped, be it in one pass only, to the reason, `options` are those that set
     this lane apart from its baseline, `injected` is a hash of another release's values that the run
     went on with, `note` says how an environment came about that no session installed, `seconds` are
-    wall seconds per stage, those of the second run `seconds_again`, `started` is UTC in ISO 8601,
-    `substituted` names what of colbert-ai or torch something else stood in for, and why.
+    wall seconds per stage, those of the second run `seconds_again`, `cpu_seconds` those that all
+    threads worked, in each run, `started` is UTC in ISO 8601, `substituted` names what of
+    colbert-ai or torch something else stood in for, and why.
     """
 
     schema_version: int
@@ -130,6 +131,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     started: str
     seconds: dict[str, float]
     seconds_again: dict[str, float] = {}
+    cpu_seconds: dict[str, list[float]] = {}
     repeats: int = 0
     options: dict[str, str | int] = {}
     injected: str = ""

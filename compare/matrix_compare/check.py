@@ -48,7 +48,8 @@ class CheckLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Side(msgspec.Struct, frozen=True, kw_only=True):
     """One side: its colbert-ai, where its run stopped, the size of its index.
 
-    `seconds` are those of each stage in its first run, `seconds_again` in its second.
+    `seconds` are those of each stage in its first run, `seconds_again` in its second, `cpu_seconds`
+    those that its threads worked, in both.
     """
 
     colbert: str
@@ -56,6 +57,7 @@ class Side(msgspec.Struct, frozen=True, kw_only=True):
     seconds: dict[str, Seconds]
     index_bytes: Count
     seconds_again: dict[str, Seconds] = {}
+    cpu_seconds: dict[str, tuple[Seconds, ...]] = {}
 
 
 class Effect(msgspec.Struct, frozen=True, kw_only=True):

@@ -249,6 +249,7 @@ def _side(capture: Capture) -> Side:
         stopped=plain(_stopped(capture)),
         seconds={plain(stage): seconds for stage, seconds in record.seconds.items()},
         seconds_again={plain(stage): seconds for stage, seconds in record.seconds_again.items()},
+        cpu_seconds={plain(stage): tuple(found) for stage, found in record.cpu_seconds.items()},
         index_bytes=_index_bytes(capture.rows),
     )
 

@@ -20,7 +20,7 @@ _ALIKE = (Verdict.IDENTICAL, Verdict.REORDERED)
 _NAMES = 6
 """So many artifacts are named in a sentence."""
 
-_NOISE = 0.1
+_NOISE = 0.2
 """A smaller change of speed is never told: two runs are no benchmark."""
 
 
@@ -62,12 +62,6 @@ def facts(checked: Checked, quote: Quote = str) -> Iterator[str]:
     yield f"trained weights: {_state(checked, 'trained_')}"
     if speed := _speed(checked.base, checked.head):
         yield speed
-
-
-def speed_ratios(base: Side, head: Side, stage: str) -> list[float]:
-    """How many times as long a stage takes with the head: one figure for each run of both."""
-    runs = ((base.seconds, head.seconds), (base.seconds_again, head.seconds_again))
-    return [b[stage] / a[stage] for a, b in runs if a.get(stage) and stage in b]
 
 
 def _changes(checked: Checked) -> str:
@@ -149,22 +143,28 @@ def _effect(effect: Effect, quote: Quote) -> str:
 def _speed(base: Side, head: Side) -> str:
     """Whether indexing is slower or faster, as far as all runs agree on that.
 
-    How long imports take, which are torch's for the most part, says how fast the machine was.
+    Time on the clock alone may be the machine's fault, of which others may have made use.
     """
-    ratios = speed_ratios(base, head, "index")
-    if not ratios:
+    runs = ((base.seconds, head.seconds), (base.seconds_again, head.seconds_again))
+    clock = [b["index"] / a["index"] for a, b in runs if a.get("index") and "index" in b]
+    cpus = (base.cpu_seconds.get("index", ()), head.cpu_seconds.get("index", ()))
+    cpu = [b / a for a, b in zip(*cpus, strict=False) if a]
+    if not clock:
         return ""
-    told = " and ".join(f"{ratio:.2f}" for ratio in ratios)
-    if len(ratios) == 1:
-        return f"indexing took {told} times as long in one run of each, which says little"
-    machine = speed_ratios(base, head, "import")[-1:]
-    apart = max(max(ratios) - min(ratios), _NOISE)
-    if min(ratios) - max([1.0, *machine]) > apart:
-        return f"indexing is slower: it took {told} times as long in two runs of each"
-    if min([1.0, *machine]) - max(ratios) > apart:
-        return f"indexing is faster: it took {told} times as long in two runs of each"
-    also = "".join(f", imports {ratio:.2f}" for ratio in machine)
-    return f"indexing takes as long, as far as two runs of each can tell ({told} times{also})"
+    told = f"{_ratios(clock)} times as long on the clock"
+    if len(clock) < len(runs) or len(cpu) < len(runs):
+        return f"indexing took {told}, which says little without two runs of each"
+    told += f", {_ratios(cpu)} times the work of the CPU, in two runs of each"
+    apart = max(_NOISE, *(max(kind) - min(kind) for kind in (clock, cpu)))
+    if min(*clock, *cpu) - 1 > apart:
+        return f"indexing is slower: {told}"
+    if 1 - max(*clock, *cpu) > apart:
+        return f"indexing is faster: {told}"
+    return f"indexing takes as long, as far as can be told ({told})"
+
+
+def _ratios(found: Sequence[float]) -> str:
+    return " and ".join(f"{ratio:.2f}" for ratio in found)
 
 
 def _counted(verdict: Verdict, count: int) -> str:

@@ -493,6 +493,7 @@ def test_a_second_run_that_fails_is_a_failure_and_no_control(
     assert found.record.control is None
     # Both runs are timed: what takes longer in one may take as long in the other.
     assert {*found.record.seconds} > {*found.record.seconds_again} >= {"load", "index"}
+    assert found.record.cpu_seconds == {"load": [0.0, 0.0], "index": [0.0, 0.0]}
     assert found.rows.num_rows == 3
 
 

@@ -92,6 +92,9 @@ _side = st.builds(
     seconds=_stage,
     index_bytes=_count,
     seconds_again=_stage,
+    cpu_seconds=st.dictionaries(
+        st.just("index"), st.lists(_seconds, max_size=3).map(tuple), max_size=1
+    ),
 )
 _share = st.floats(0, 1)
 _effect = st.builds(Effect, measure=_text, base=_share, head=_share, chance=st.booleans())

@@ -216,10 +216,13 @@ def test_rankings_that_are_none_are_a_doubt_without_a_path(
 
 def test_both_runs_of_a_side_are_timed(run: Any, make: Maker, tmp_path: Path) -> None:
     for lane in (BASE, HEAD):
-        side(make, lane, seconds={"index": 2.0}, seconds_again={"index": 1.0})
+        cpu = {"index": [3.0, 1.5]}
+        again = {"index": 1.0}
+        side(make, lane, seconds={"index": 2.0}, seconds_again=again, cpu_seconds=cpu)
     assert run() == 0
     (one,) = found(tmp_path).releases
     assert (one.head.seconds, one.head.seconds_again) == ({"index": 2.0}, {"index": 1.0})
+    assert one.head.cpu_seconds == {"index": (3.0, 1.5)}
 
 
 def test_a_side_may_be_named_as_colbert_ai_is(make: Maker, tmp_path: Path, run: Any) -> None:

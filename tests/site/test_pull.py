@@ -42,7 +42,7 @@ def test_a_commit_that_changes_nothing_is_told_so(shown: Any) -> None:
         "index: identical, bit by bit; 1,000 bytes, as before",
         "rankings: identical, bit by bit",
         "trained weights: identical, bit by bit",
-        "indexing took 1.00 times as long in one run of each, which says little",
+        "indexing took 1.00 times as long on the clock, which says little without two runs of each",
     )
     assert release.counts.total == 180
 
