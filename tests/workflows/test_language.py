@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from tests.workflows.documents import FILES, read
+from tests.workflows.documents import EXAMPLES, FILES, read
 from tests.workflows.language import Language, LanguageError, Status
 
-DOCUMENTS = {document.name: document.text for document in map(read, FILES)}
+DOCUMENTS = {document.name: document.text for document in map(read, (*FILES, *EXAMPLES))}
 
 NIGHTLY, CAPTURE = ".github/workflows/nightly.yml", ".github/workflows/_capture.yml"
 SETUP = ".github/actions/setup/action.yml"
