@@ -28,12 +28,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 import real_noxfile
+from sessions.options import recorded_lane
 
 MADE = Path({made!r})
 
 
 def copied(session, release, options):
-    made = MADE / real_noxfile._recorded_lane(options) / release
+    made = MADE / recorded_lane(options) / release
     if not made.is_dir():
         session.error("the machine is on fire")
     shutil.copytree(made, options.data, dirs_exist_ok=True)
