@@ -6,7 +6,7 @@ from pathlib import Path
 from tests.e2e.conftest import PASSAGES, RELEASES
 from tests.operate.github_server import BOT, State, serving
 from tests.workflows.conftest import Stage, language, stage  # noqa: F401 - fixtures
-from tests.workflows.harness import TOKEN
+from tests.workflows.host import TOKEN
 from tests.workflows.staging import checkout, of_releases, recorded, write_index
 
 LANE = "cpu-pinned"

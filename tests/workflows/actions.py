@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tests.workflows.harness import Host, Machine
+    from tests.workflows.host import Host
+    from tests.workflows.machine import Machine
 
 # What a file system of somebody may not have in a name.
 _UNFIT = re.compile(r'[":<>|*?\r\n]')

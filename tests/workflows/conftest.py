@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tests.workflows.actions import git
-from tests.workflows.harness import Harness, Host, installers
+from tests.workflows.harness import Harness
+from tests.workflows.host import Host, installers
 from tests.workflows.language import Language
 
 Stage = Callable[..., Harness]

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from tests.workflows.conftest import Stage
-from tests.workflows.harness import TOKEN, HarnessError, Run
+from tests.workflows.harness import Run
+from tests.workflows.host import TOKEN, HarnessError
 from tests.workflows.language import LanguageError
 
 FLOW = ".github/workflows/flow.yml"

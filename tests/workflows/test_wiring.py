@@ -13,7 +13,8 @@ from matrix_capture.schema import digest_path
 from tests.operate.github_server import BOT, State, pull_of, serving
 from tests.workflows.actions import git
 from tests.workflows.conftest import Stage
-from tests.workflows.harness import TOKEN, Harness, Run
+from tests.workflows.harness import Harness, Run
+from tests.workflows.host import TOKEN
 from tests.workflows.staging import (
     RELEASES,
     Captures,
