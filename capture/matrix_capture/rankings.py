@@ -5,7 +5,7 @@ for each index searched with a release. No torch here: compare and site import t
 """
 
 import fcntl
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,6 +142,22 @@ def record_searches(data: Path, header: Header, found: Sequence[tuple[Search, An
                     _history(data, _only(new, now)).unlink(missing_ok=True)
         _write(path, new)
     return path
+
+
+def retire_searches(data: Path, lane: str, releases: Collection[str]) -> None:
+    """Move what was searched in or with any other release to `history/`, each search alone.
+
+    Raises:
+        MatrixError: the rankings cannot be read.
+    """
+    path = rankings_path(data, lane)
+    with _locked(path):
+        rankings = read_rankings(path)
+        for search in rankings.header.searches:
+            if not {search.index_torch, search.search_torch} <= set(releases):
+                _keep(data, _only(rankings, search))
+                rankings = _without(rankings, search.key)
+        _write(path, rankings)
 
 
 def _checked_header(path: Path, schema: Any) -> Header:

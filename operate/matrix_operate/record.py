@@ -15,8 +15,22 @@ import msgspec
 
 from matrix_capture.errors import MatrixError
 from matrix_capture.names import version_numbers
-from matrix_capture.rankings import Rankings, Search, rankings_path, read_rankings, record_searches
-from matrix_capture.schema import Capture, CaptureCode, Record, digest_path, read_capture
+from matrix_capture.rankings import (
+    Rankings,
+    Search,
+    rankings_path,
+    read_rankings,
+    record_searches,
+    retire_searches,
+)
+from matrix_capture.schema import (
+    Capture,
+    CaptureCode,
+    Record,
+    digest_path,
+    read_capture,
+    recorded,
+)
 from matrix_capture.settings import Settings, read_settings, settings_of
 from matrix_compare.check import Check, check_path, read_check, write_check
 from matrix_compare.report import plain
@@ -118,7 +132,7 @@ def apply(data: Path, collected: Path | None, checks: Sequence[Check], now: str)
 
 def _apply_captures(data: Path, collected: Path, now: str) -> list[str]:
     told: list[str] = []
-    settings, recorded = read_settings(), read_recorded(data)
+    settings, last = read_settings(), read_recorded(data)
     profiles = blake3.blake3(repr(read_profiles(settings)).encode()).hexdigest()
     # Distances are measured where values are at hand; those never go into the branch.
     if (collected / "values").is_dir() and not (data / "values").exists():
@@ -129,7 +143,7 @@ def _apply_captures(data: Path, collected: Path, now: str) -> list[str]:
         moved = {t for t, before in held.items() if not _alike(before, _on_record(data, lane, t))}
         if found := _record_rankings(data, collected, lane):
             new.append(f"{lane} rankings of {', '.join(sorted(found, key=version_numbers))}")
-        last = recorded.lanes.get(lane)
+        before = last.lanes.get(lane)
         # Where nothing is pinned, it only counts whether it runs.
         if new and settings.lane(lane).constraints:
             conclude(
@@ -138,18 +152,18 @@ def _apply_captures(data: Path, collected: Path, now: str) -> list[str]:
                 settings_of(data),
                 moved=moved | found,
                 measurable=[one.torch for one in arrived if one.values == one.stored],
-                anew=last is not None and last.profiles != profiles,
+                anew=before is not None and before.profiles not in ("", profiles),
             )
         if new:
-            recorded.lanes[lane] = Lane(time=now, profiles=profiles)
+            last.lanes[lane] = Lane(time=now, profiles=profiles)
         told += new
     # A lane that is up to date is as good as recorded: only one that nobody looks at is late.
     for lane in read_collected(collected).current:
-        last = recorded.lanes.get(lane)
-        recorded.lanes[lane] = Lane(time=now, profiles=last.profiles if last else "")
+        before = last.lanes.get(lane)
+        last.lanes[lane] = Lane(time=now, profiles=before.profiles if before else "")
         told.append(f"{lane}, where nothing is due")
     if told:
-        write_recorded(data, recorded)
+        write_recorded(data, last)
     return told
 
 
@@ -206,6 +220,8 @@ def _record_rankings(data: Path, collected: Path, lane: str) -> set[str]:
     new, path = read_rankings(rankings_path(collected, lane)), rankings_path(data, lane)
     before = read_rankings(path) if path.exists() else None
     record_searches(data, new.header, [(one, _rows(new, one)) for one in new.header.searches])
+    # Nightly builds come and go: of those that are not shown any more, history has the rankings.
+    retire_searches(data, lane, settings_of(data).of_lane(lane, recorded(data, lane)))
     after = read_rankings(path)
     moved: set[str] = set()
     for one in new.header.searches:

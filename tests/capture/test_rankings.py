@@ -24,6 +24,7 @@ from matrix_capture.rankings import (
     rankings_path,
     read_rankings,
     record_searches,
+    retire_searches,
 )
 from matrix_capture.schema import CaptureCode, write_atomically
 from matrix_capture.search import ranking_rows
@@ -182,6 +183,21 @@ def test_other_inputs_start_afresh(tmp_path: Path) -> None:
     old = [read_rankings(path) for path in history(tmp_path)]
     assert {one.header.searches for one in old} == {(search()[0],), (search("2.8.0")[0],)}
     assert [one.table.num_rows for one in old] == [3, 3]
+
+
+def test_what_was_searched_with_others_retires(tmp_path: Path) -> None:
+    keys = [(index, by) for index in "ab" for by in "ab"]
+    path = record_searches(tmp_path, HEADER, [search(*key) for key in keys])
+    retire_searches(tmp_path, "cpu-pinned", ["b", "c"])
+    read = read_rankings(path)
+    assert [one.key[:2] for one in read.header.searches] == [("b", "b")]
+    assert read.table.num_rows == 3
+    old = [read_rankings(path) for path in history(tmp_path)]
+    assert {one.header.searches[0].key[:2] for one in old} == {*keys} - {("b", "b")}
+    assert [one.table.num_rows for one in old] == [3, 3, 3]
+    # It may come back, and is in one place only.
+    record_searches(tmp_path, HEADER, [search("a", "b")])
+    assert len(read_rankings(path).header.searches) == len(history(tmp_path)) == 2
 
 
 def test_lanes_have_a_file_each(tmp_path: Path) -> None:

@@ -18,25 +18,25 @@ from msgspec.structs import replace
 
 from matrix_capture.rankings import read_rankings
 from matrix_capture.schema import digest_path, read_capture
-from matrix_capture.settings import read_settings
+from matrix_capture.settings import SHOWN_BUILDS, read_settings
 from matrix_compare import gauge
 from matrix_compare.advice import Advices, advice_path, read_advices
 from matrix_compare.change import Attribution
-from matrix_compare.check import SCHEMA_VERSION, Check, read_check, write_check
-from matrix_compare.policy import Level
+from matrix_compare.check import Check, read_check, write_check
 from matrix_compare.schema import read_verdicts
 from matrix_operate import branch, conclusion, record
 from matrix_operate.__main__ import main
 from matrix_operate.errors import OutageError
 from matrix_operate.history import earlier
 from matrix_operate.recorded import read_recorded
+from tests.compare import checks
+from tests.compare.checks import SHA
 from tests.compare.conftest import LANE, ROOT
 from tests.operate.uploads import SAME, accepted, files, fill, fill_rankings, puts
 
 UNPINNED = "cpu-latest"
 """A lane that is not compared, so that recording takes little."""
 
-SHA = "0123456789abcdef0123456789abcdef01234567"
 NOW = "2025-02-01T00:00:00+00:00"
 
 
@@ -126,16 +126,8 @@ def one(folder: Path, torch: str, values: Any = None, lane: str = LANE, **more: 
 
 
 def a_check(**changes: Any) -> Check:
-    check = Check(
-        schema_version=SCHEMA_VERSION,
-        lane="cpu-pinned",
-        number=390,
-        sha=SHA,
-        started="2025-01-01T00:00:00+00:00",
-        level=Level.PASS,
-        releases=(),
-    )
-    return replace(check, **changes)
+    known = {"number": 390, "started": "2025-01-01T00:00:00+00:00"}
+    return checks.check_of(checks.checked(), **known | changes)
 
 
 def verdicts(data: Path, a: str, b: str) -> list[dict[str, Any]]:
@@ -245,6 +237,22 @@ def test_what_nothing_is_pinned_in_is_not_compared(remote: Remote, tmp_path: Pat
     data = remote.look()
     assert not (data / "verdicts").exists()
     assert list(read_recorded(data).lanes) == [UNPINNED]
+
+
+def test_rankings_of_builds_that_are_not_shown_any_more_are_history(
+    remote: Remote, tmp_path: Path
+) -> None:
+    lane = "cpu-nightly"
+    builds = [f"2.16.0.dev202501{day:02}" for day in range(1, SHOWN_BUILDS + 3)]
+    for build in builds:
+        fill(tmp_path / "collected", build, [], lane=lane)
+        fill_rankings(tmp_path / "collected", [(build, build)], lane=lane)
+    assert remote.record(accepted(tmp_path / "collected", lane)) == 0
+    data = remote.look()
+    found = read_rankings(data / "rankings" / f"{lane}.parquet").header.searches
+    assert [one.index_torch for one in found] == builds[2:]
+    assert len(list((data / "history" / lane / "rankings").iterdir())) == 2
+    assert {torch for torch, _ in held(data, lane)} == set(builds)
 
 
 # Checks of pull requests.
