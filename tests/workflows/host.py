@@ -1,11 +1,9 @@
-"""What workflows run on: a server with repositories, a folder for jobs, other people's actions."""
+"""What workflows run on: a server with repositories, and a folder for jobs."""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from tests.workflows.actions import ACTIONS, Action
 
 TOKEN = "token-of-the-job"  # noqa: S105 - it opens nothing
 
@@ -29,7 +27,6 @@ class Host:
     api: str = "http://127.0.0.1:9"  # nobody listens
     variables: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict)
-    actions: Mapping[str, Action] = field(default_factory=lambda: ACTIONS)
 
     @property
     def pages(self) -> Path:
