@@ -53,6 +53,7 @@ _TELLING = (
 
 # uv draws a tree in front of its messages, and both installers may colour them.
 _DECORATION = re.compile(r"^\W+|^cause: ")
+_FOLDER = re.compile(r"file://[^\s`']*/")
 _COLOUR = re.compile(r"\x1b\[[\d;]*m")
 
 
@@ -69,8 +70,8 @@ def infrastructure(log: str, *, judged: str = "torch") -> str | None:
 
 
 def reason(log: str) -> str:
-    """The sentence of an installer's output that says why it gave up."""
-    lines = _lines(log)
+    """The sentence of an installer's output that says why it gave up; it names no folder."""
+    lines = _lines(_FOLDER.sub("", log))
     told = [_DECORATION.sub("", _DECORATION.sub("", line)).strip() for line in lines]
     for pattern in _TELLING:
         for place, line in enumerate(told):

@@ -259,7 +259,7 @@ RELEASE = {
         "Because torch==2.8.0 depends on sympy>=1.13.3 and you require torch==2.8.0, we can "
         "conclude that you require sympy>=1.13.3. And because you require sympy==1.0, we",
     ),
-    "uv, build": (UV_BUILD, "error: Failed to build `bad @ file:///bad`"),
+    "uv, build": (UV_BUILD, "error: Failed to build `bad @ bad`"),
     "pip, no version": (PIP_NO_VERSION, "ERROR: No matching distribution found for torch==9.9.9"),
     "pip, no wheel of a dependency": (
         PIP_NO_WHEEL_OF_A_DEPENDENCY,
@@ -267,7 +267,7 @@ RELEASE = {
     ),
     "pip, conflict": (PIP_CONFLICT, "ERROR: Cannot install requests==2.31.0 and urllib3==1.20"),
     "pip, recovered": (PIP_RECOVERED, "ERROR: Cannot install requests==2.31.0"),
-    "pip, build": (PIP_BUILD, "ERROR: Failed to build 'file:///bad' when getting requirements"),
+    "pip, build": (PIP_BUILD, "ERROR: Failed to build 'bad' when getting requirements"),
     "something else": ("Resolved 3 packages\nthe cat is on the keyboard\n", "Resolved 3 packages"),
     "nothing": ("", "the installer said nothing"),
     "blank": ("\n  \n", "the installer said nothing"),

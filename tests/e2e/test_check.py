@@ -206,4 +206,5 @@ def test_a_head_that_cannot_be_imported_breaks(
 def test_a_head_that_cannot_be_built_breaks(check_of: CheckOf, head: Callable[..., Path]) -> None:
     release = only(check_of(head(setup="raise SystemExit('no')\n")))
     assert release.head.stopped.startswith("failed at install: InstallError: ")
+    assert "file:" not in release.head.stopped
     assert {line.verdict for line in release.lines} == {Verdict.FAILED}
