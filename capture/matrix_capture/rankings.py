@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from matrix_capture.errors import MatrixError
-from matrix_capture.schema import CaptureCode, write_atomically
+from matrix_capture.schema import CaptureCode, replacing
 
 SCHEMA_VERSION = 1
 METADATA_KEY = b"rankings"
@@ -237,10 +237,23 @@ def _history(data: Path, rankings: Rankings) -> Path:
 
 
 def _write(path: Path, rankings: Rankings) -> None:
+    """Write a row group for each index, so that what stays of a file stays bit by bit."""
     searches = tuple(sorted(rankings.header.searches, key=_key))
     header = msgspec.structs.replace(rankings.header, searches=searches)
     metadata = {METADATA_KEY: msgspec.json.encode(header)}
-    write_atomically(path, rankings.table.sort_by(_ORDER).replace_schema_metadata(metadata))
+    table = rankings.table.sort_by(_ORDER).replace_schema_metadata(metadata)
+    counts = table.group_by("index_torch").aggregate([([], "count_all")]).sort_by("index_torch")
+    options = {
+        "compression": "zstd",
+        "use_dictionary": COLUMNS.names[:3],
+        "column_encoding": _ENCODING,
+        "write_page_checksum": True,
+    }
+    with replacing(path) as file, pq.ParquetWriter(file, table.schema, **options) as writer:
+        start = 0
+        for count in counts["count_all"].to_pylist():
+            writer.write_table(table.slice(start, count))
+            start += count
 
 
 def _same(before: Any, rows: Any) -> bool:
@@ -278,6 +291,12 @@ class _Versioned(msgspec.Struct):
     schema_version: int
 
 
+_ENCODING = {
+    "query": "DELTA_BINARY_PACKED",
+    "rank": "DELTA_BINARY_PACKED",
+    "pid": "PLAIN",
+    "score": "BYTE_STREAM_SPLIT",
+}
 _ORDER = [(name, "ascending") for name in COLUMNS.names[:5]]
 
 _CURE = "move it out of the data folder and search again"

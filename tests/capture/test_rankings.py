@@ -375,7 +375,7 @@ def test_a_truncated_file_is_refused(part: float, path: Path) -> None:
 def test_a_damaged_page_is_refused(path: Path) -> None:
     column = pq.read_metadata(path).row_group(0).column(5)
     content = bytearray(path.read_bytes())
-    content[column.data_page_offset + column.total_compressed_size // 2] ^= 1
+    content[column.data_page_offset + column.total_compressed_size - 1] ^= 1
     path.write_bytes(content)
     refused(path, "not a readable rankings file")
 
