@@ -124,10 +124,18 @@ def apply(data: Path, collected: Path | None, checks: Sequence[Check], now: str)
     told = _apply_captures(data, collected, now) if collected else []
     for check in checks:
         path = check_path(data, check.number, check.sha)
-        if not path.exists() or read_check(path).started < check.started:
+        if _started(path) < check.started:
             write_check(data, check)
             told.append(f"pull request {check.number} at {check.sha}: {check.level}")
     return told
+
+
+def _started(path: Path) -> str:
+    """When the check on record began; empty where there is none that can be read."""
+    try:
+        return read_check(path).started
+    except MatrixError:
+        return ""
 
 
 def _apply_captures(data: Path, collected: Path, now: str) -> list[str]:

@@ -285,6 +285,14 @@ def test_of_two_checks_of_a_commit_the_later_stays(remote: Remote, tmp_path: Pat
     assert len(remote.commits) == 2
 
 
+def test_a_check_that_nobody_can_read_any_more_is_replaced(remote: Remote, tmp_path: Path) -> None:
+    place = Path("pr", "390", f"{SHA}.json")
+    (tmp_path / "snapshot" / place).parent.mkdir(parents=True)
+    (tmp_path / "snapshot" / place).write_text('{"schema_version": 0}')
+    assert remote.record(None, "--check", checked(tmp_path / "check")) == 0
+    assert read_check(remote.look() / place) == a_check()
+
+
 @pytest.mark.parametrize("changes", [{"number": 0}, {"sha": "../../digests"}, {"sha": SHA[1:]}])
 def test_a_check_of_nothing_is_refused(
     changes: dict[str, Any], remote: Remote, tmp_path: Path
