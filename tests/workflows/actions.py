@@ -141,7 +141,10 @@ def upload_artifact(call: Call) -> dict[str, str]:
 
 
 def download_artifact(call: Call) -> dict[str, str]:
-    """One artifact into a folder, or those of a pattern each into one of its own."""
+    """One artifact into a folder, several of a pattern each into one of its own.
+
+    If a pattern has one alone, that has no folder either (since v5: download-artifact#419).
+    """
     name, pattern, path, merge = call.given(name="", pattern="", path="", merge_multiple="false")
     folder = call.machine.workspace / path
     if name:
@@ -150,12 +153,22 @@ def download_artifact(call: Call) -> dict[str, str]:
             raise ActionError(f"no artifact {name}")
         shutil.copytree(store, folder, dirs_exist_ok=True)
         return {"download-path": str(folder)}
-    stores = sorted(call.machine.artifacts.glob("*"))
-    for store in stores:
-        if fnmatch.fnmatchcase(store.name, pattern or "*"):
-            target = folder if merge == "true" else folder / store.name
-            shutil.copytree(store, target, dirs_exist_ok=True)
+    found = [
+        store
+        for store in sorted(call.machine.artifacts.glob("*"))
+        if any(fnmatch.fnmatchcase(store.name, one) for one in _unfolded(pattern or "*"))
+    ]
+    for store in found:
+        target = folder if merge == "true" or len(found) == 1 else folder / store.name
+        shutil.copytree(store, target, dirs_exist_ok=True)
     return {"download-path": str(folder)}
+
+
+def _unfolded(pattern: str) -> list[str]:
+    """What a pattern such as `{a,b}-*` stands for."""
+    before, brace, rest = pattern.partition("{")
+    inside, _, after = rest.partition("}")
+    return [f"{before}{one}{after}" for one in inside.split(",")] if brace else [pattern]
 
 
 def configure_pages(call: Call) -> dict[str, str]:

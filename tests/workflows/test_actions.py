@@ -47,9 +47,9 @@ two:
         ('"out/a\\nout/b"', "name: n", "./a/1"),  # what they have in common is left away
         ('"out/a\\nout/none"', "name: n", "./a/1"),
         ("out", "name: n, path: x", "./x/a/1"),
-        ("out", "pattern: n*, path: x", "./x/n/a/1"),
+        ("out", "pattern: n*, path: x", "./x/a/1"),  # the only one
         ("out", "pattern: n*, path: x, merge-multiple: true", "./x/a/1"),
-        ("out", "path: x", "./x/n/a/1"),
+        ("out", "path: x", "./x/a/1"),
         ("out", "pattern: m*, path: x", ""),
     ],
 )
@@ -59,6 +59,13 @@ def test_artifacts_travel_as_they_do_on_github(
     down = run(stage, uploads(("n", paths)) + DOWN.replace("WITH", options))
     assert down["two"].result == "success", down.show()
     assert down["two"].log.splitlines()[-1:] == [found or "-- find . -type f | sort: success"]
+
+
+@pytest.mark.parametrize("pattern", ["*-1", "{n,m}-*"])
+def test_several_artifacts_have_a_folder_each(stage: Stage, pattern: str) -> None:
+    several = uploads(("n-1", "out"), ("m-1", "out"), ("o", "out"))
+    down = run(stage, several + DOWN.replace("WITH", f'pattern: "{pattern}", path: x'))
+    assert down["two"].log.splitlines()[-2:] == ["./x/m-1/a/1", "./x/n-1/a/1"]
 
 
 @pytest.mark.parametrize(
