@@ -14,19 +14,13 @@ from matrix_compare.report import plain
 from matrix_operate.github import SHA, asking, connect, login, repository_name, sha
 
 SENSITIVE = (
-    *(
-        "setup.py",
-        "setup.cfg",
-        "pyproject.toml",
-        "MANIFEST.in",
-        "*requirements*",
-        "*.yml",
-        "*.yaml",
-    ),
+    *("setup.py", "setup.cfg", "pyproject.toml", "MANIFEST.in", "*requirements*"),
+    *("*.yml", "*.yaml"),
     *(".github/*", "*.sh", "*Makefile*", "*Dockerfile*", ".gitmodules", "*conftest.py", "*.pth"),
-    *("*.c", "*.cc", "*.cpp", "*.cu", "*.cuh", "*.h", "*.hpp", "*.so", "*.pkl", "*.pt", "*.bin"),
+    *("*.c", "*.cc", "*.cpp", "*.cu", "*.cuh", "*.h", "*.hpp", "*.so"),
+    *("*.pyc", "*.pkl", "*.pt", "*.bin"),
 )
-"""What runs or is compiled when colbert-ai is installed or loaded, or cannot be read as text."""
+"""Names of what runs at installation or in workflows, is compiled, or cannot be read as text."""
 
 _MOST_FILES = 3000  # that the API tells of
 _MOST_NAMED = 60
@@ -90,11 +84,18 @@ def _summary(pull: PullRequest, watched: str, base: str) -> Iterator[str]:
     )
     names = [plain(file.filename) for file in pull.get_files()]
     risky = [name for name in names if any(fnmatchcase(name, one) for one in SENSITIVE)]
-    yield f"It changes {len(names)} files{' or more' if len(names) >= _MOST_FILES else ''}.\n"
+    more = " or more" if len(names) >= _MOST_FILES else ""
+    yield f"It changes {len(names)} files{more}. Any Python runs as soon as it is imported.\n"
     if risky:
-        yield f"**{len(risky)} of them run or are compiled at once, or cannot be read as text:**\n"
+        yield (
+            f"**By their names, {len(risky)} of them run at installation or in workflows, are "
+            "compiled, or cannot be read as text:**\n"
+        )
         yield from (f"- {code(name)}" for name in risky[:_MOST_NAMED])
         if len(risky) > _MOST_NAMED:
             yield f"- {len(risky) - _MOST_NAMED} more"
     else:
-        yield "None of them runs or is compiled when colbert-ai is installed or loaded."
+        yield (
+            "By their names, none of them runs at installation or in workflows, is compiled, or "
+            "cannot be read as text."
+        )
