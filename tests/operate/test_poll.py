@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from matrix_compare.check import SCHEMA_VERSION, Check, check_path, write_check
-from matrix_compare.policy import Level
+from matrix_compare.check import check_path, write_check
 from matrix_operate.__main__ import main
 from matrix_operate.poll import waiting
+from tests.compare.checks import check_line, check_of, checked
 from tests.compare.reports import BRIEF, hostile
 from tests.compare.test_markdown import tables
 from tests.operate.github_server import State, hub, pull_of
@@ -79,15 +79,7 @@ def test_edited_when_something_changed_and_only_then(hub: State, poll: Poll) -> 
 def test_what_was_checked_is_marked(hub: State, poll: Poll, tmp_path: Path) -> None:
     hub.pulls[WATCHED] = [pull_of(n, f"{n:040x}") for n in (1, 2, 3)]
     for number, sha in ((1, f"{1:040x}"), (2, f"{9:040x}")):
-        found = Check(
-            schema_version=SCHEMA_VERSION,
-            lane="cuda-pinned",
-            number=number,
-            sha=sha,
-            started="2026-11-20T10:00:00+00:00",
-            level=Level.ALERT,
-            releases=(),
-        )
+        found = check_of(checked(check_line("embs")), number=number, sha=sha)
         write_check(tmp_path, found)
     damaged = check_path(tmp_path, 3, f"{3:040x}")
     damaged.parent.mkdir(parents=True)
