@@ -12,6 +12,7 @@ import resource
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -220,7 +221,9 @@ def _check_record(record: Record, wanted: Expected) -> None:
     if len(msgspec.json.encode(record)) > _LARGEST_RECORD:
         raise MatrixError(f"its record has more than {_LARGEST_RECORD:,} bytes")
     _check_time(record.started)
-    for seconds in (*record.seconds.values(), *record.seconds_again.values()):
+    walls = (record.seconds, record.seconds_again)
+    times = chain(*(wall.values() for wall in walls), *record.cpu_seconds.values())
+    for seconds in times:
         _check_seconds(seconds)
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import blake3
-import msgspec
 
 from matrix_capture.errors import MatrixError
 from matrix_capture.names import version_numbers
@@ -25,7 +24,6 @@ from matrix_capture.rankings import (
 )
 from matrix_capture.schema import (
     Capture,
-    CaptureCode,
     Record,
     digest_path,
     read_capture,
@@ -206,18 +204,15 @@ def _alike(a: Capture | None, b: Capture | None) -> bool:
     return bool(a.rows.equals(b.rows)) and _compared(a.record) == _compared(b.record)
 
 
-def _compared(record: Record) -> Record:
-    """A record without what is told of a capture but decides nothing."""
-    return msgspec.structs.replace(
-        record,
-        packages={},
-        host={},
-        environ={},
-        capture_code=CaptureCode(version="", hash=""),
-        started="",
-        seconds={},
-        seconds_again={},
-        note="",
+def _compared(record: Record) -> tuple[object, ...]:
+    """What of a record decides about verdicts; the rest is told."""
+    return (
+        record.status,
+        record.missing,
+        record.inputs,
+        record.factors,
+        record.fingerprint,
+        record.options,
     )
 
 

@@ -222,6 +222,8 @@ REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "no colbert-ai": (bad_record(factors={}), "made with colbert-ai ''"),
     "seconds below zero": (bad_record(seconds={"index": -1.0}), "it took -1.0 seconds"),
+    "second run below zero": (bad_record(seconds_again={"index": -2.0}), "it took -2.0 seconds"),
+    "processors below zero": (bad_record(cpu_seconds={"index": [1.0, -3.0]}), "it took -3.0"),
     "no number of seconds": (bad_record(seconds={"index": 1e300}), "a number"),
     "a huge number": (bad_record(host={"cores": 2**60}), "a number"),
     "no time": (bad_record(started="yesterday"), "'yesterday', which is no time"),

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from matrix_capture.rankings import read_rankings
-from matrix_capture.schema import digest_path, read_capture
+from matrix_capture.schema import CaptureCode, digest_path, read_capture
 from matrix_capture.settings import SHOWN_BUILDS, read_settings
 from matrix_compare import gauge
 from matrix_compare.advice import Advices, advice_path, read_advices
@@ -353,6 +353,41 @@ def test_a_release_that_moves_is_judged_anew(remote: Remote, later: Path, tmp_pa
     assert remote.record(moved) == 0
     rows = verdicts(remote.look(), "2.7.1", "2.8.0")
     assert {row["verdict"] for row in rows if row["artifact"] == "embs"} == {"identical"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict"),
+    [
+        ({"fingerprint": {"cpu_model": "Y"}}, "not_comparable"),
+        ({"inputs": {}}, "not_comparable"),
+        ({"factors": {}}, "not_comparable"),
+        (
+            {
+                "packages": {"torch": "2.8.0"},
+                "host": {"cores": 4},
+                "seconds": {"index": 9.0},
+                "seconds_again": {"index": 9.0},
+                "cpu_seconds": {"index": [9.0]},
+                "capture_code": CaptureCode(version="2", hash="ff"),
+                "note": "another",
+            },
+            "differs",
+        ),
+    ],
+)
+def test_a_pair_is_judged_anew_where_the_record_decides(
+    changes: dict[str, Any], verdict: str, remote: Remote, later: Path, tmp_path: Path
+) -> None:
+    day = "2025-01-02T00:00:00+00:00"
+    again = one(tmp_path / "again", "2.8.0", puts(SAME * 2), started=day, **changes)
+    shutil.rmtree(again / "values")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gauge, "_key", lambda profiles: b"another")
+        assert remote.record(again) == 0
+    data = remote.look()
+    (row,) = (row for row in verdicts(data, "2.7.1", "2.8.0") if row["artifact"] == "embs")
+    assert row["verdict"] == verdict
+    assert (row["max_abs"] is None) == (verdict != "differs")
 
 
 def test_values_of_both_are_measured_although_nothing_moved(
