@@ -131,9 +131,11 @@ def concurrency(document: Document) -> Iterator[str]:
 
 
 def artifacts(document: Document) -> Iterator[str]:
-    """No two jobs upload under one name, and nothing is kept for long."""
+    """No two jobs upload under one name, nothing is kept for long, and what is there is found."""
     for name, job, step in document.steps():
         if not re.match(r"actions/upload-(?:pages-)?artifact@", str(step.get("uses"))):
+            if "github.run_attempt" in str(step.get("with")):
+                yield f"{name}: an artifact that an attempt before this one has made is not found"
             continue
         options = step.get("with", {})
         called = str(options.get("name"))

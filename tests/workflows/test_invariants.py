@@ -135,6 +135,7 @@ PLANTED = [
     ("artifacts", "-${{ github.run_attempt }}", ""),
     ("artifacts", "${{ matrix.name }}-${{ g", "${{ g"),
     ("artifacts", "          retention-days: 7\n", ""),
+    ("artifacts", "actions/upload-artifact@", "actions/download-artifact@"),
     ("folders", "          HF_HOME: ${{ runner.temp }}/huggingface\n", ""),
     ("folders", "TMPDIR: ${{ runner.temp }}", "TMPDIR: /tmp"),
     ("folders", "${{ runner.temp }}/extensions", "/var/cache/extensions"),
