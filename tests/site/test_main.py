@@ -47,3 +47,15 @@ def test_an_unreadable_file_is_one_line_and_the_rest_is_published(
     assert "The verdict file of this lane cannot be read" in index
     assert "its digest file cannot be read" in index
     assert "failed at install" in index
+
+
+def test_what_is_shipped_can_be_published(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From there the branch with what is on record begins."""
+    assert main(["--data", str(ROOT / "data"), "--out", str(tmp_path / "out")]) == 0
+    assert capsys.readouterr().err == ""
+    shipped = [path.stem for path in (ROOT / "data/digests/cpu-pinned").iterdir()]
+    assert len(shipped) > 1
+    index = (tmp_path / "out/index.html").read_text("utf-8")
+    assert all(name.removeprefix("torch-") in index for name in shipped)
