@@ -6,6 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
 
 from matrix_capture.schema import Capture, recorded
 from matrix_capture.settings import Settings
@@ -16,7 +19,7 @@ from matrix_compare.gauge import Gauge
 from matrix_compare.pairs import compare
 from matrix_compare.policy import Level
 from matrix_compare.report import Report, build
-from matrix_compare.schema import Verdict
+from matrix_compare.schema import Verdict, read_verdict_table, verdict_path
 from matrix_compare.tolerance import read_profiles
 from matrix_operate.history import earlier
 
@@ -99,6 +102,7 @@ class _Lane:
         self._store = ValueStore(data / "values")
         # Values are not on record, but how far apart they are is.
         self._gauge = Gauge(self._store, read_profiles(settings), data / "distances.parquet")
+        self._verdicts = _verdicts(data, lane)
         readable = load_captures(data, lane, settings).captures
         self._captures = {capture.record.torch: capture for capture in readable}
 
@@ -121,12 +125,14 @@ class _Lane:
         if left is None or right is None:
             gap = f"the capture of torch {b if left else a} cannot be read"
             return replace(sighting, unknown=gap)
-        report = self._report(left, right)
+        compared = self._report(left, right)
+        report = self._recorded(left, right) or compared
         bad = [line for line in report.lines if line.level is not Level.PASS]
         if not any(line.verdict not in _GAPS for line in bad):
             nothing = "" if report.lines else "nothing was compared"
             return replace(sighting, unknown=bad[0].reason if bad else nothing)
-        starts = _starts(report, left, right)
+        # As an earlier capture is compared, of which no values are at hand either.
+        starts = _starts(compared, left, right)
         boundary = Boundary(
             lane=self._lane,
             a=a,
@@ -140,6 +146,17 @@ class _Lane:
     def _report(self, a: Capture, b: Capture) -> Report:
         rows = compare((a, b), self._gauge, self._store).of(a.record.torch, b.record.torch)
         return build(a, b, rows, self._settings)
+
+    def _recorded(self, a: Capture, b: Capture) -> Report | None:
+        """What was said of a pair when its values were at hand; None if nothing was."""
+        if self._verdicts is None:
+            return None
+        of_pair = pc.and_(
+            pc.equal(self._verdicts["a"], a.record.torch),
+            pc.equal(self._verdicts["b"], b.record.torch),
+        )
+        rows = self._verdicts.filter(of_pair).to_pylist()
+        return build(a, b, rows, self._settings) if rows else None
 
     def _confirmed(self, a: Capture, b: Capture, starts: tuple[str, ...]) -> bool:
         """Whether an earlier capture of b, held against one of a, starts to differ in the same."""
@@ -157,6 +174,11 @@ class _Lane:
             same = (found.record.lane, found.record.torch) == (record.lane, record.torch)
             if same and found.record.started != record.started:
                 yield found
+
+
+def _verdicts(data: Path, lane: str) -> Any:
+    """The verdicts of a lane on record, None without any."""
+    return read_verdict_table(data, lane) if verdict_path(data, lane).exists() else None
 
 
 _GAPS = (Verdict.NOT_RUN, Verdict.NOT_COMPARABLE)

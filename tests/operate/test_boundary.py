@@ -4,11 +4,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 import pytest
 
 from matrix_capture.schema import digest_path
 from matrix_capture.settings import Settings, read_settings
+from matrix_capture.values import ValueStore
+from matrix_compare.captures import load_captures
+from matrix_compare.gauge import Gauge
+from matrix_compare.pairs import compare
 from matrix_compare.policy import Level
+from matrix_compare.schema import write_verdicts
+from matrix_compare.tolerance import read_profiles
 from matrix_operate.boundary import Boundary, Sighting, awaiting, survey
 from tests.compare.conftest import LANE, ROOT, Put, status_of
 from tests.operate.nights import CODES, MOVED, SAME, Nights, puts
@@ -59,6 +66,22 @@ def test_a_boundary_is_believed_when_another_run_sees_it_too(
     assert again.confirmed
     assert again.fingerprint == first.fingerprint
     assert awaiting(nights.data, LANE, settings) == ()
+
+
+def test_what_was_measured_counts_where_values_are_gone(nights: Nights, settings: Settings) -> None:
+    """Without values nobody knows how far the index is; the verdicts on record say it is close."""
+    nights.capture("2.7.1")
+    nights.capture("2.8.0", puts(MOVED, CODES[::-1]))
+    assert boundary(nights, settings).level is Level.FAILURE
+    captures = load_captures(nights.data, LANE, settings)
+    store = ValueStore(nights.data / "values")
+    table = compare(captures.captures, Gauge(store, read_profiles(settings)), store).table
+    place = table.schema.get_field_index("verdict")
+    near = pc.replace_substring(table["verdict"].cast("string"), "differs", "close")
+    write_verdicts(table.set_column(place, "verdict", near), nights.data, LANE)
+    found = boundary(nights, settings)
+    assert found.level is Level.ALERT
+    assert found.starts == ("embs",)
 
 
 @pytest.mark.parametrize(
