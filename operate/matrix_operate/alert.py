@@ -13,6 +13,7 @@ from matrix_operate.alarm import BOUNDARY, RELEASE, boundary_entry, gone, releas
 from matrix_operate.boundary import Sighting, survey
 from matrix_operate.github import asking, connect
 from matrix_operate.ledger import Ledger
+from matrix_operate.log import unheeded
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -90,8 +91,9 @@ def _site(url: str | None, settings: Settings) -> str:
 def _tell(told: Sequence[str], options: argparse.Namespace) -> None:
     if options.dry_run:
         print("A dry run: nothing of this was done.")
-    for line in told or ["nothing has changed"]:
-        print(plain(line))
+    with unheeded():
+        for line in told or ["nothing has changed"]:
+            print(plain(line))
     if options.summary:
         with options.summary.open("a", encoding="utf-8") as file:
             file.write("### Issues\n\n")

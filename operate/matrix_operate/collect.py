@@ -24,6 +24,7 @@ from matrix_operate.collected import (
     Refused,
     write_collected,
 )
+from matrix_operate.log import unheeded
 from matrix_operate.plan import Expected, Plan, expected, read_plan
 from matrix_operate.quarantine import attempts, bounded, take_capture, take_rankings, take_values
 
@@ -55,7 +56,8 @@ def run(options: argparse.Namespace) -> int:
         raise MatrixError(f"no folder {options.incoming}; nothing was uploaded")
     with bounded():
         collected = collect(plan, read_settings(), options.incoming, options.out)
-    _print(Console(highlight=False), collected)
+    with unheeded():
+        _print(Console(highlight=False), collected)
     if options.summary:
         with options.summary.open("a", encoding="utf-8") as file:
             file.write("\n".join([*_markdown(collected), ""]))

@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import secrets
 import subprocess
 import sys
 import tempfile
@@ -15,6 +14,7 @@ from matrix_capture.names import capture_session
 from matrix_capture.schema import digest_path
 from matrix_capture.settings import read_settings
 from matrix_operate.errors import OutageError
+from matrix_operate.log import unheeded
 from matrix_operate.plan import Row, expected, read_plan
 
 _PRIVATE = ("ACTIONS_", "GITHUB_", "RUNNER_")
@@ -74,13 +74,12 @@ def _grouped(title: str) -> Iterator[None]:
         print(title, flush=True)
         yield
         return
-    token = secrets.token_hex(16)
-    print(f"::group::{title}\n::stop-commands::{token}", flush=True)
+    print(f"::group::{title}", flush=True)
     try:
-        yield
+        with unheeded():
+            yield
     finally:
-        # On a line of its own, whatever the last one lacks.
-        print(f"\n::{token}::\n::endgroup::", flush=True)
+        print("::endgroup::", flush=True)
 
 
 def _show(command: Sequence[str]) -> None:

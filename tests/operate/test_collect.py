@@ -26,6 +26,7 @@ from matrix_operate.collected import Arrived, Collected, Missing, read_collected
 from matrix_operate.plan import NotRun
 from tests.compare.conftest import LANE, ROOT, Put
 from tests.compare.test_markdown import outside_code, rendered
+from tests.operate.test_row import obeyed
 from tests.operate.uploads import (
     FACTORS,
     SAME,
@@ -514,6 +515,19 @@ def test_whatever_a_capture_says_is_shown_and_not_obeyed(
     assert "script" in text
     outside = outside_code(rendered(text))
     assert not re.search(r"script|evil|everyone|#|error", outside)
+
+
+def test_nothing_that_a_capture_says_is_a_command(
+    desk: Desk, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even of the old kind, which counts anywhere in a line."""
+    moved(desk.upload("one"), "2.7.1", torch_build="##[add-mask]a")
+    desk.collect()
+    assert obeyed(capsys.readouterr().out) == ["add-mask"]
+    shutil.rmtree(desk.out)
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    desk.collect()
+    assert obeyed(capsys.readouterr().out) == ["stop-commands"]
 
 
 # Whatever comes.

@@ -15,7 +15,6 @@ NOW = "2025-01-03T12:00:00+00:00"
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two lanes: one was recorded 47 hours ago, the other 49."""
     monkeypatch.chdir(ROOT)
-    monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
     lanes = {
         "cpu-pinned": Lane(time="2025-01-01T13:00:00+00:00", profiles=""),
         "cuda-pinned": Lane(time="2025-01-01T11:00:00+00:00", profiles=""),

@@ -50,7 +50,6 @@ def row(**changes: Any) -> Row:
 def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The file of a plan with two rows."""
     monkeypatch.chdir(ROOT)
-    monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
     path = tmp_path / "plan.json"
     rows = (row(), row(name="other", torch=("2.6.0",)))
     write_plan(path, Plan(schema_version=SCHEMA_VERSION, rows=rows))
