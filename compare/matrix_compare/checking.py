@@ -195,15 +195,18 @@ def _excused(line: CheckLine) -> CheckLine:
 
 
 def _moved(base: Record, head: Record) -> list[str]:
-    """Which packages differ beside colbert-ai, in one line, where both sides were installed."""
+    """Which packages beside colbert-ai are of another version, in one line; not of a failed install.
+
+    What is on one side only counts for nothing: it may be left over, or be an installer.
+    """
     if "failed" in (base.state("install"), head.state("install")):
         return []
     moved = [
-        f"{one.name} {one.a or 'absent'} → {one.b or 'absent'}"
+        f"{one.name} {one.a} → {one.b}"
         for one in environment_difference(base, head)
-        if one.section == "packages" and one.name != FREE
+        if one.section == "packages" and one.name != FREE and one.a and one.b
     ]
-    return [plain(f"the head came with other packages too: {listed(moved)}")] if moved else []
+    return [plain(f"the head came with other versions too: {listed(moved)}")] if moved else []
 
 
 def _ranked(base: Record, head: Record, data: Path) -> tuple[Ranked | None, list[str]]:
