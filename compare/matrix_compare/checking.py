@@ -195,7 +195,7 @@ def _excused(line: CheckLine) -> CheckLine:
 
 
 def _moved(base: Record, head: Record) -> list[str]:
-    """Which packages beside colbert-ai are of another version, in one line; not of a failed install.
+    """Which packages beside colbert-ai have another version, in one line, if both were installed.
 
     What is on one side only counts for nothing: it may be left over, or be an installer.
     """
