@@ -120,16 +120,46 @@ def check(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status: 0, or 2 for bad input."""
-    options = _parser().parse_args(arguments)
+    parser = argparse.ArgumentParser(
+        prog="python -m matrix_compare.checking",
+        description="Compare the captures of two colbert-ai, release by release; of a pull request "
+        "write what the site shows below pr/.",
+    )
+    declare(parser)
     try:
-        _run(options)
+        run(parser.parse_args(arguments))
     except MatrixError as error:
         print(plain(f"error: {error}"), file=sys.stderr)
         return 2
     return 0
 
 
-def _run(options: argparse.Namespace) -> None:
+def declare(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("releases", nargs="*", metavar="RELEASE", help="without any: all of both")
+    parser.add_argument("--data", type=Path, default=Path("_data"), help="data folder")
+    for side in ("--base", "--head"):
+        parser.add_argument(
+            side,
+            required=True,
+            metavar="LANE|COLBERT",
+            help="the lane that it is recorded in, or the colbert-ai that it is",
+        )
+    parser.add_argument("--lane", default="cpu-pinned", help="of COLBERT (default: %(default)s)")
+    parser.add_argument("--passages", type=int, metavar="N", help="of COLBERT")
+    parser.add_argument("--number", type=int, default=0, help="the pull request")
+    parser.add_argument("--sha", default="", help="its commit, 40 hexadecimal digits")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the check there too")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="and a summary for people")
+    parser.add_argument("--junit", type=Path, metavar="FILE", help="the same for a build server")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Compare, print and write.
+
+    Raises:
+        MatrixError: a side has no captures, or something cannot be read or written.
+    """
     if bool(options.number) != bool(options.sha):
         raise MatrixError("a pull request has a number and a commit: give --number and --sha")
     settings = read_settings()
@@ -270,31 +300,6 @@ def _index_bytes(rows: Any) -> int:
     """The size of the tensors of the finished index."""
     of_index = pc.and_(pc.starts_with(rows["artifact"], "index_"), pc.equal(rows["repeat"], 0))
     return int(pc.sum(rows.filter(of_index)["nbytes"]).as_py() or 0)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m matrix_compare.checking",
-        description="Compare the captures of two colbert-ai, release by release; of a pull request "
-        "write what the site shows below pr/.",
-    )
-    parser.add_argument("releases", nargs="*", metavar="RELEASE", help="without any: all of both")
-    parser.add_argument("--data", type=Path, default=Path("_data"), help="data folder")
-    for side in ("--base", "--head"):
-        parser.add_argument(
-            side,
-            required=True,
-            metavar="LANE|COLBERT",
-            help="the lane that it is recorded in, or the colbert-ai that it is",
-        )
-    parser.add_argument("--lane", default="cpu-pinned", help="of COLBERT (default: %(default)s)")
-    parser.add_argument("--passages", type=int, metavar="N", help="of COLBERT")
-    parser.add_argument("--number", type=int, default=0, help="the pull request")
-    parser.add_argument("--sha", default="", help="its commit, 40 hexadecimal digits")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the check there too")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="and a summary for people")
-    parser.add_argument("--junit", type=Path, metavar="FILE", help="the same for a build server")
-    return parser
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from matrix_compare.report import plain
 from matrix_operate import (
     admit,
     alert,
+    check,
     collect,
     fetch,
     heartbeat,
@@ -21,6 +22,7 @@ from matrix_operate import (
     vet,
 )
 from matrix_operate.errors import OutageError
+from matrix_operate.log import unheeded
 
 # Each has `arguments(parser)` and `run(options)`, which returns the exit status; its docstring's
 # first line is the help. Status 2 is bad input, 75 a failure of the surroundings (EX_TEMPFAIL).
@@ -28,6 +30,7 @@ COMMANDS: dict[str, ModuleType] = {
     "admit": admit,
     "alert": alert,
     "capture": row,
+    "check": check,
     "collect": collect,
     "fetch": fetch,
     "heartbeat": heartbeat,
@@ -45,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(options.command.run(options))
     except MatrixError as error:
-        print(plain(f"error: {error}"), file=sys.stderr)
+        with unheeded():
+            print(plain(f"error: {error}"), file=sys.stderr)
         return 75 if isinstance(error, OutageError) else 2
 
 

@@ -81,8 +81,13 @@ def _check(options: argparse.Namespace, lanes: Sequence[str], settings: Settings
         if lane not in settings.lanes:
             known = ", ".join(settings.lanes)
             raise MatrixError(f"no lane {lane!r} in matrix.toml; it has {known}")
+        if settings.lanes[lane].inputs != "embedded":
+            raise MatrixError(f"lane {lane} takes inputs from a hub that runners are kept from")
         if settings.lanes[lane].device == "cuda" and not options.gpu:
-            raise MatrixError(f"lane {lane} is on a GPU; say with --gpu which, such as sm_90")
+            raise MatrixError(
+                f"lane {lane} is on a GPU; say with --gpu which, such as sm_90 (of a workflow that "
+                "is the variable MATRIX_GPU)"
+            )
     if options.gpu and options.gpu not in settings.gpus:
         known = ", ".join(settings.gpus)
         raise MatrixError(f"no GPU {options.gpu!r} in matrix.toml; it has {known}")

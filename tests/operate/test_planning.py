@@ -195,6 +195,13 @@ def test_more_rows_than_a_matrix_takes_are_refused(
     planned: Planned, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(planning, "MOST_ROWS", 1)
-    lanes = "cpu-pinned cpu-conditionalqa"
+    lanes = "cpu-pinned cpu-nightly"
     assert planned("lanes", lanes, *TWO) == (2, None, {"earlier": "step"})
     assert "2 rows, but GitHub takes 1; name fewer" in capsys.readouterr().err
+
+
+def test_a_lane_with_inputs_of_a_hub_is_not_for_runners(
+    planned: Planned, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert planned("lanes", "cpu-conditionalqa", *TWO)[0] == 2
+    assert "takes inputs from a hub" in capsys.readouterr().err

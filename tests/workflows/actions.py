@@ -76,8 +76,8 @@ def checkout(call: Call) -> dict[str, str]:
 
 def setup_uv(call: Call) -> dict[str, str]:
     """uv on the path, with an environment that later steps use."""
-    python, activate, _ = call.given(
-        python_version="", activate_environment="false", enable_cache="auto"
+    _, python, activate, _ = call.given(
+        version="", python_version="", activate_environment="false", enable_cache="auto"
     )
     if not shutil.which("uv", path=call.machine.environment["PATH"]):
         raise ActionError("no uv on this machine")
