@@ -14,10 +14,10 @@ from typing import Literal
 import msgspec
 from msgspec.structs import replace
 
-from matrix_capture.errors import MatrixError
 from matrix_capture.names import release_order
 from matrix_capture.schema import replacing
 from matrix_compare.change import Attribution, Crossing, RankingChange
+from matrix_compare.document import encoded, read_document
 from matrix_compare.layout import HEADER_BYTES
 
 SCHEMA_VERSION = 1
@@ -122,19 +122,8 @@ def read_advices(path: Path) -> Advices:
     Raises:
         MatrixError: it is absent, damaged or of another version.
     """
-    try:
-        content = path.read_bytes()
-        version = msgspec.json.decode(content, type=_Versioned).schema_version
-        if version == SCHEMA_VERSION:
-            return msgspec.json.decode(content, type=Advices)
-    except FileNotFoundError:
-        raise MatrixError(f"{path}: no such advice; nox -s advise makes it") from None
-    except (msgspec.DecodeError, OSError, UnicodeDecodeError, RecursionError) as error:
-        raise MatrixError(f"{path}: not a readable advice file ({error}); delete it") from None
-    raise MatrixError(
-        f"{path}: schema version {version}, but this release reads {SCHEMA_VERSION}; "
-        "delete it and ask again"
-    )
+    cure = "delete it, and nox -s advise makes it anew"
+    return read_document(path, Advices, SCHEMA_VERSION, what="advice file", cure=cure)
 
 
 def record_advices(data: Path, lane: str, given: Sequence[Advice]) -> Path:
@@ -178,12 +167,3 @@ def _changing(data: Path, lane: str) -> Iterator[_Change]:
         yield change
         with replacing(path) as file:
             file.write(encoded(change.now))
-
-
-def encoded(value: msgspec.Struct) -> bytes:
-    """Advice as JSON for people and programs."""
-    return msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n"
-
-
-class _Versioned(msgspec.Struct):
-    schema_version: int

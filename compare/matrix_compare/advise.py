@@ -16,12 +16,12 @@ from matrix_compare.advice import (
     SCHEMA_VERSION,
     Advice,
     Advices,
-    encoded,
     record_advices,
     record_crossings,
 )
 from matrix_compare.advising import advise
 from matrix_compare.crossing import crossings
+from matrix_compare.document import encoded
 from matrix_compare.evidence import Evidence
 from matrix_compare.report import plain
 from matrix_compare.terminal import say

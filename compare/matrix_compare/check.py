@@ -12,7 +12,7 @@ from typing import Annotated
 import msgspec
 
 from matrix_capture.errors import MatrixError
-from matrix_capture.schema import replacing
+from matrix_compare.document import read_document, write_document
 from matrix_compare.policy import Level
 from matrix_compare.schema import Verdict
 
@@ -144,16 +144,10 @@ def list_checks(data: Path) -> list[Path]:
     return [path for *_, path in sorted(found)]
 
 
-def encoded(check: Check) -> bytes:
-    """A check as its file holds it."""
-    return msgspec.json.format(msgspec.json.encode(check), indent=1) + b"\n"
-
-
 def write_check(data: Path, check: Check) -> Path:
     """Write a check of a pull request, replacing one of the same commit; returns the path."""
     path = check_path(data, check.number, check.sha)
-    with replacing(path) as file:
-        file.write(encoded(check))
+    write_document(path, check)
     return path
 
 
@@ -163,18 +157,9 @@ def read_check(path: Path) -> Check:
     Raises:
         MatrixError: it is damaged, too large, or of another version.
     """
-    try:
-        if not path.is_file() or path.stat().st_size > LARGEST:
-            raise MatrixError(f"{path}: no check, or one of more than {LARGEST:,} bytes")
-        found = msgspec.json.decode(path.read_bytes(), type=Check)
-    except (msgspec.DecodeError, OSError, UnicodeDecodeError, RecursionError) as error:
-        raise MatrixError(f"{path}: not a readable check ({error}); delete it") from None
-    if found.schema_version != SCHEMA_VERSION:
-        raise MatrixError(
-            f"{path}: schema version {found.schema_version}, but this release reads "
-            f"{SCHEMA_VERSION}; check the commit again"
-        )
-    return found
+    if path.exists() and not (path.is_file() and path.stat().st_size <= LARGEST):
+        raise MatrixError(f"{path}: no check, or one of more than {LARGEST:,} bytes")
+    return read_document(path, Check, SCHEMA_VERSION, what="check", cure="check the commit again")
 
 
 def read_recorded(path: Path) -> Check:

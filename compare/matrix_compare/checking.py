@@ -26,13 +26,13 @@ from matrix_compare.check import (
     Effect,
     Ranked,
     Side,
-    encoded,
     write_check,
 )
 from matrix_compare.check_junit import check_junit
 from matrix_compare.check_markdown import check_markdown
 from matrix_compare.check_terminal import print_check
 from matrix_compare.comparable import environment_difference
+from matrix_compare.document import encoded
 from matrix_compare.gauge import Gauge
 from matrix_compare.pairs import compare
 from matrix_compare.policy import Level, worst_level

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import msgspec
 from rich.console import Console
 
 from matrix_capture import runner
@@ -18,6 +17,7 @@ from matrix_capture.revision import read_revision
 from matrix_capture.schema import replacing
 from matrix_capture.settings import read_settings
 from matrix_compare.causes import Explaining
+from matrix_compare.document import encoded
 from matrix_compare.explained import cause_lines, conclusion, swap_line, where
 from matrix_compare.explanation import Explanation, explanation_path
 from matrix_compare.gauge import Gauge
@@ -80,14 +80,12 @@ def _run(options: argparse.Namespace) -> None:
 
 def _files(found: Explanation, options: argparse.Namespace) -> Iterator[tuple[Path, bytes]]:
     """What is to be written: the explanation, and each script beside it."""
-    encoded = msgspec.json.format(msgspec.json.encode(found), indent=1)
     path = explanation_path(options.data, found.lane, found.a, found.b)
     for cause in found.causes:
         if cause.reproduction:
             yield path.with_name(cause.reproduction.name), cause.reproduction.script.encode()
-    yield path, encoded
-    if options.json:
-        yield options.json, encoded
+    for target in filter(None, (path, options.json)):
+        yield target, encoded(found)
 
 
 def _print(console: Console, found: Explanation) -> None:

@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from matrix_capture.errors import MatrixError
+from matrix_compare.document import read_document
 from matrix_compare.schema import Verdict
 
 SCHEMA_VERSION = 1
@@ -185,15 +185,5 @@ def read_explanation(path: Path) -> Explanation:
     Raises:
         MatrixError: it is absent, damaged or of another version.
     """
-    try:
-        found = msgspec.json.decode(path.read_bytes(), type=Explanation)
-    except FileNotFoundError:
-        raise MatrixError(f"{path}: no such explanation; nox -s explain makes it") from None
-    except (msgspec.DecodeError, OSError, UnicodeDecodeError, RecursionError) as error:
-        raise MatrixError(f"{path}: not a readable explanation ({error}); delete it") from None
-    if found.schema_version != SCHEMA_VERSION:
-        raise MatrixError(
-            f"{path}: schema version {found.schema_version}, but this release reads "
-            f"{SCHEMA_VERSION}; explain the pair again"
-        )
-    return found
+    cure = "nox -s explain makes it anew"
+    return read_document(path, Explanation, SCHEMA_VERSION, what="explanation", cure=cure)

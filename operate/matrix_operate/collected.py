@@ -7,8 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from matrix_capture.errors import MatrixError
-from matrix_capture.schema import replacing
+from matrix_compare.document import read_document, write_document
 from matrix_operate.plan import NotRun
 
 SCHEMA_VERSION = 1
@@ -66,8 +65,7 @@ class Collected(msgspec.Struct, frozen=True, kw_only=True):
 def write_collected(folder: Path, collected: Collected) -> Path:
     """Write the file beside the captures; returns its path."""
     path = folder / "collected.json"
-    with replacing(path) as file:
-        file.write(msgspec.json.format(msgspec.json.encode(collected), indent=1) + b"\n")
+    write_document(path, collected)
     return path
 
 
@@ -78,13 +76,6 @@ def read_collected(folder: Path) -> Collected:
         MatrixError: it is absent, damaged or of another version.
     """
     path = folder / "collected.json"
-    try:
-        found = msgspec.json.decode(path.read_bytes(), type=Collected)
-    except (msgspec.DecodeError, OSError, UnicodeDecodeError, RecursionError) as error:
-        raise MatrixError(f"{path}: not readable ({error}); collect again") from None
-    if found.schema_version != SCHEMA_VERSION:
-        raise MatrixError(
-            f"{path}: schema version {found.schema_version}, but this release reads "
-            f"{SCHEMA_VERSION}; collect again"
-        )
-    return found
+    return read_document(
+        path, Collected, SCHEMA_VERSION, what="list of captures", cure="collect again"
+    )

@@ -12,8 +12,8 @@ import msgspec
 from matrix_capture.errors import MatrixError
 from matrix_capture.names import lane_name, lane_options
 from matrix_capture.revision import Revision, read_revision
-from matrix_capture.schema import replacing
 from matrix_capture.settings import Settings
+from matrix_compare.document import read_document, write_document
 
 SCHEMA_VERSION = 1
 
@@ -98,8 +98,7 @@ def expected(plan: Plan, settings: Settings) -> Iterator[Expected]:
 
 def write_plan(path: Path, plan: Plan) -> None:
     """Write a plan."""
-    with replacing(path) as file:
-        file.write(msgspec.json.format(msgspec.json.encode(plan), indent=1) + b"\n")
+    write_document(path, plan)
 
 
 def read_plan(path: Path) -> Plan:
@@ -108,15 +107,7 @@ def read_plan(path: Path) -> Plan:
     Raises:
         MatrixError: it is absent, damaged, of another version, or has a row twice.
     """
-    try:
-        plan = msgspec.json.decode(path.read_bytes(), type=Plan)
-    except (msgspec.DecodeError, OSError, UnicodeDecodeError, RecursionError) as error:
-        raise MatrixError(f"{path}: not a readable plan ({error}); plan again") from None
-    if plan.schema_version != SCHEMA_VERSION:
-        raise MatrixError(
-            f"{path}: schema version {plan.schema_version}, but this release reads "
-            f"{SCHEMA_VERSION}; plan again"
-        )
+    plan = read_document(path, Plan, SCHEMA_VERSION, what="plan", cure="plan again")
     if len({row.name for row in plan.rows}) < len(plan.rows):
         raise MatrixError(f"{path}: two rows have one name; plan again")
     return plan

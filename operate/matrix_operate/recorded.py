@@ -4,8 +4,7 @@ from pathlib import Path
 
 import msgspec
 
-from matrix_capture.errors import MatrixError
-from matrix_capture.schema import replacing
+from matrix_compare.document import read_document, write_document
 
 SCHEMA_VERSION = 1
 
@@ -30,9 +29,7 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True):
 def write_recorded(data: Path, recorded: Recorded) -> None:
     """Write the file of a data folder."""
     lanes = dict(sorted(recorded.lanes.items()))
-    content = msgspec.json.encode(msgspec.structs.replace(recorded, lanes=lanes))
-    with replacing(data / "recorded.json") as file:
-        file.write(msgspec.json.format(content, indent=1) + b"\n")
+    write_document(data / "recorded.json", msgspec.structs.replace(recorded, lanes=lanes))
 
 
 def read_recorded(data: Path) -> Recorded:
@@ -42,15 +39,7 @@ def read_recorded(data: Path) -> Recorded:
         MatrixError: it is damaged or of another version.
     """
     path = data / "recorded.json"
-    try:
-        found = msgspec.json.decode(path.read_bytes(), type=Recorded)
-    except FileNotFoundError:
+    if not path.exists():
         return Recorded()
-    except (msgspec.DecodeError, OSError, UnicodeDecodeError, RecursionError) as error:
-        raise MatrixError(f"{path}: not readable ({error}); delete it and record again") from None
-    if found.schema_version != SCHEMA_VERSION:
-        raise MatrixError(
-            f"{path}: schema version {found.schema_version}, but this release reads "
-            f"{SCHEMA_VERSION}; delete it and record again"
-        )
-    return found
+    cure = "delete it and record again"
+    return read_document(path, Recorded, SCHEMA_VERSION, what="list of lanes", cure=cure)

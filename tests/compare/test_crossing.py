@@ -18,9 +18,10 @@ from matrix_capture.rankings import (
 )
 from matrix_capture.schema import CaptureCode
 from matrix_compare import cross
-from matrix_compare.advice import Advices, advice_path, encoded, read_advices
+from matrix_compare.advice import Advices, advice_path, read_advices
 from matrix_compare.change import Crossing
 from matrix_compare.crossing import crossings
+from matrix_compare.document import encoded
 
 ROOT = Path(__file__).parents[2]
 OLD, NEW = "2.7.1", "2.10.0"

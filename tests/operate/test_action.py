@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from matrix_compare.check import Check, encoded
+from matrix_compare.check import Check
+from matrix_compare.document import encoded
 from matrix_compare.policy import Level
 from tests.compare.checks import check_line, check_of, checked
 

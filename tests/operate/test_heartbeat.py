@@ -82,9 +82,9 @@ def test_what_github_reads_as_its_own_is_escaped() -> None:
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        ("{", "not readable"),
+        ("{", "not a readable"),
         ('{"schema_version": 2}', "schema version 2, but this release reads 1"),
-        ('{"lanes": {"a": 1}}', "not readable"),
+        ('{"lanes": {"a": 1}}', "not a readable"),
     ],
 )
 def test_a_damaged_file_is_bad_input(

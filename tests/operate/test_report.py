@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 
 from matrix_capture.errors import MatrixError
-from matrix_compare.check import Check, encoded
+from matrix_compare.check import Check
+from matrix_compare.document import encoded
 from matrix_compare.policy import Level
 from matrix_operate.__main__ import main
 from matrix_operate.check_run import check_run

@@ -16,8 +16,9 @@ import pytest
 from matrix_capture.catalogue import CATALOGUE
 from matrix_capture.schema import StageStatus
 from matrix_capture.settings import Settings, read_settings
-from matrix_compare.advice import Advice, encoded, record_advices, record_crossings
+from matrix_compare.advice import Advice, record_advices, record_crossings
 from matrix_compare.check import write_check
+from matrix_compare.document import encoded
 from matrix_compare.explanation import explanation_path
 from matrix_compare.schema import read_verdicts
 from matrix_site.api import schema
