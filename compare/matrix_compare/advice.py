@@ -15,9 +15,8 @@ import msgspec
 from msgspec.structs import replace
 
 from matrix_capture.names import release_order
-from matrix_capture.schema import replacing
 from matrix_compare.change import Attribution, Crossing, RankingChange
-from matrix_compare.document import encoded, read_document
+from matrix_compare.document import read_document, write_document
 from matrix_compare.layout import HEADER_BYTES
 
 SCHEMA_VERSION = 1
@@ -165,5 +164,4 @@ def _changing(data: Path, lane: str) -> Iterator[_Change]:
         empty = Advices(schema_version=SCHEMA_VERSION, lane=lane)
         change = _Change(read_advices(path) if path.exists() else empty)
         yield change
-        with replacing(path) as file:
-            file.write(encoded(change.now))
+        write_document(path, change.now)

@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.text import Text
 
 from matrix_capture.errors import MatrixError
-from matrix_capture.schema import replacing
 from matrix_capture.settings import settings_of
 from matrix_compare.advice import (
     SCHEMA_VERSION,
@@ -21,7 +20,7 @@ from matrix_compare.advice import (
 )
 from matrix_compare.advising import advise
 from matrix_compare.crossing import crossings
-from matrix_compare.document import encoded
+from matrix_compare.document import write_document
 from matrix_compare.evidence import Evidence
 from matrix_compare.report import plain
 from matrix_compare.terminal import say
@@ -58,8 +57,7 @@ def _run(options: argparse.Namespace) -> None:
         record_crossings(options.data, options.lane, crossings(evidence.rankings))
     if options.json:
         asked = Advices(schema_version=SCHEMA_VERSION, lane=options.lane, advices=tuple(given))
-        with replacing(options.json) as file:
-            file.write(encoded(asked))
+        write_document(options.json, asked)
         say(console, f"wrote {options.json}")
     say(console, f"wrote {path}")
 

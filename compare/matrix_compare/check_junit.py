@@ -4,7 +4,7 @@ from xml.etree import ElementTree as ET
 
 from matrix_compare.check import Check, Checked, CheckLine
 from matrix_compare.finding import facts, outcome
-from matrix_compare.junit import count
+from matrix_compare.junit import document
 from matrix_compare.policy import Level
 from matrix_compare.report import plain
 from matrix_compare.schema import Verdict
@@ -22,11 +22,7 @@ def check_junit(check: Check) -> bytes:
         name = plain(f"{check.lane} torch {release.torch}")
         suite = ET.SubElement(root, "testsuite", name=name)
         _fill(suite, release)
-        count(suite)
-    count(root)
-    ET.indent(root)
-    document: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
-    return document + b"\n"
+    return document(root)
 
 
 def _fill(suite: ET.Element, checked: Checked) -> None:

@@ -20,15 +20,19 @@ def junit(reports: Sequence[Report]) -> bytes:
     for report in reports:
         suite = ET.SubElement(root, "testsuite", name=f"{report.lane} {report.a}...{report.b}")
         _fill(suite, report)
-        count(suite)
     if not reports:
         suite = ET.SubElement(root, "testsuite", name="none")
         _nothing(suite, "no pair was compared")
-        count(suite)
-    count(root)
+    return document(root)
+
+
+def document(root: ET.Element) -> bytes:
+    """A document of suites, once each and the whole say how many cases they hold."""
+    for element in (*root, root):
+        _count(element)
     ET.indent(root)
-    document: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
-    return document + b"\n"
+    content: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
+    return content + b"\n"
 
 
 def _fill(suite: ET.Element, report: Report) -> None:
@@ -71,7 +75,7 @@ def _figures(line: Line) -> str:
     return "\n".join([*told, *places(alone)])
 
 
-def count(element: ET.Element) -> None:
+def _count(element: ET.Element) -> None:
     """Say how many cases an element holds, and how many of each outcome."""
     counted = {"tests": "testcase", "failures": "failure", "errors": "error", "skipped": "skipped"}
     for attribute, tag in counted.items():

@@ -37,10 +37,11 @@ def annotations(check: Check) -> Iterator[str]:
 
 def command(kind: str, title: str, message: str) -> str:
     """One command, in one line; `title` and `message` may be anybody's."""
-    title, message = (_escaped(plain(text)[:_LETTERS]) for text in (title, message))
+    title, message = (escaped(plain(text)[:_LETTERS]) for text in (title, message))
     title = title.replace(":", "%3A").replace(",", "%2C")
     return f"::{kind} title={title}::{message}"
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
+    """Text as the message of a workflow command."""
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")

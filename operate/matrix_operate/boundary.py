@@ -125,14 +125,14 @@ class _Lane:
         if left is None or right is None:
             gap = f"the capture of torch {b if left else a} cannot be read"
             return replace(sighting, unknown=gap)
-        compared = self._report(left, right)
-        report = self._recorded(left, right) or compared
+        on_record = self._recorded(left, right)
+        report = on_record or self._report(left, right)
         bad = [line for line in report.lines if line.level is not Level.PASS]
         if not any(line.verdict not in _GAPS for line in bad):
             nothing = "" if report.lines else "nothing was compared"
             return replace(sighting, unknown=bad[0].reason if bad else nothing)
         # As an earlier capture is compared, of which no values are at hand either.
-        starts = _starts(compared, left, right)
+        starts = _starts(self._report(left, right) if on_record else report, left, right)
         boundary = Boundary(
             lane=self._lane,
             a=a,

@@ -9,6 +9,7 @@ from pathlib import Path
 from matrix_capture.errors import MatrixError
 from matrix_capture.settings import read_settings
 from matrix_compare.report import plain
+from matrix_operate.annotations import escaped
 from matrix_operate.recorded import Recorded, read_recorded
 
 
@@ -41,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
         print(f"every lane was recorded within {options.hours:g} hours")
         return 0
     told = plain(f"not recorded for {options.hours:g} hours: {', '.join(late)}")
-    print(f"::error::{_escaped(told)}" if os.environ.get("GITHUB_ACTIONS") else told)
+    print(f"::error::{escaped(told)}" if os.environ.get("GITHUB_ACTIONS") else told)
     return 1
 
 
@@ -64,8 +65,3 @@ def _time(text: str) -> datetime.datetime:
     except ValueError:
         raise MatrixError(f"{text!r} is no time; expected 2026-11-22T10:00:00+00:00") from None
     return found if found.tzinfo else found.replace(tzinfo=datetime.UTC)
-
-
-def _escaped(text: str) -> str:
-    """Text as the message of a workflow command."""
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")

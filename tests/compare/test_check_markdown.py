@@ -1,32 +1,15 @@
 import re
-from xml.etree import ElementTree as ET
 
-import html5lib
 from hypothesis import given
-from markdown_it import MarkdownIt
 
 from matrix_compare.check import Check
 from matrix_compare.check_markdown import check_markdown
 from matrix_compare.policy import Level
 from tests.compare.checks import check_line, check_of, checked, checks, side
 from tests.compare.reports import BRIEF, EVIL
+from tests.compare.test_markdown import ALLOWED, outside_code, rendered
 
-RENDER = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
-
-ALLOWED = {
-    *("html", "head", "body", "h3", "p", "strong", "code", "ul", "li", "details", "summary"),
-    *("table", "thead", "tbody", "tr", "th", "td"),
-}
-
-
-def rendered(text: str) -> ET.Element:
-    page: ET.Element = html5lib.parse(RENDER.render(text), namespaceHTMLElements=False)
-    return page
-
-
-def outside_code(element: ET.Element) -> str:
-    inner = "" if element.tag == "code" else element.text or ""
-    return inner + "".join(outside_code(child) + (child.tail or "") for child in element)
+HEADED = {*ALLOWED, "h3"}
 
 
 def test_the_answer_comes_first_and_the_rest_is_folded() -> None:
@@ -65,7 +48,7 @@ def test_each_evil_string_stays_in_its_cell() -> None:
         page = rendered(check_markdown(check_of(checked(found, torch=evil, starts=(evil,)))))
         (row, *more) = next(page.iter("tbody"))
         assert (len(row), more) == (7, []), evil
-        assert {element.tag for element in page.iter()} <= ALLOWED
+        assert {element.tag for element in page.iter()} <= HEADED
 
 
 def test_what_does_not_fit_is_counted() -> None:
@@ -87,7 +70,7 @@ def test_nothing_breaks_out(check: Check) -> None:
     assert len(text) < 65_535
     assert all(letter.isprintable() or letter == "\n" for letter in text)
     page = rendered(text)
-    assert {element.tag for element in page.iter()} <= ALLOWED
+    assert {element.tag for element in page.iter()} <= HEADED
     assert not any(element.attrib for element in page.iter())
     # What we say ourselves has no letter that could begin a mention, a link or markup.
     assert re.fullmatch(r"[\w\s.,:;()/%!?✗▲✓=⇄≈≠~⊘→\u2013+-]*", outside_code(page))

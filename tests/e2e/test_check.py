@@ -5,10 +5,7 @@ All share one environment and the capture of one base; each head is the released
 
 import importlib.metadata
 import importlib.util
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,7 +15,7 @@ from matrix_compare.check import Check, Checked, CheckLine, read_check
 from matrix_compare.finding import facts, finding
 from matrix_compare.policy import Level
 from matrix_compare.schema import Verdict
-from tests.e2e.conftest import PASSAGES, RELEASES, ROOT, Done
+from tests.e2e.conftest import PASSAGES, RELEASES, ROOT, Done, run_session
 
 TORCH = RELEASES[-1]
 BASE = "0.2.22"
@@ -64,23 +61,12 @@ def check_of(done: Done, tmp_path_factory: pytest.TempPathFactory) -> Iterator[C
     """Runs `nox -s check`; the environment is kept from one to the next, and deleted last."""
     folder = tmp_path_factory.mktemp("check")
     shutil.copytree(done.data, folder / "data")
-    surroundings = {k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "NOXSESSION")}
 
     def check_of(head: Path | str, base: Path | str = BASE) -> Check:
         found = folder / "check.json"
         options = ["--passages", str(PASSAGES), "--data", str(folder / "data"), "--keep-env"]
         sides = ["--base", str(base), "--head", str(head), "--json", str(found)]
-        process = subprocess.run(
-            [sys.executable, "-m", "nox", "-s", "check", "--", TORCH, *options, *sides],
-            cwd=ROOT,
-            env=surroundings,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        print(process.stdout)
-        assert process.returncode == 0, process.stdout
+        run_session(ROOT, "check", TORCH, *options, *sides)
         return read_check(found)
 
     yield check_of

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from matrix_operate.__main__ import main
-from matrix_operate.heartbeat import _escaped
+from matrix_operate.annotations import escaped
 from matrix_operate.recorded import Lane, Recorded, read_recorded, write_recorded
 from tests.compare.conftest import ROOT
 
@@ -76,7 +76,7 @@ def test_on_github_it_is_an_error_of_one_line(
 
 
 def test_what_github_reads_as_its_own_is_escaped() -> None:
-    assert _escaped("50%\r\n::error::") == "50%25%0D%0A::error::"
+    assert escaped("50%\r\n::error::") == "50%25%0D%0A::error::"
 
 
 @pytest.mark.parametrize(
