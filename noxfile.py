@@ -37,8 +37,8 @@ from sessions.environments import (  # noqa: E402
     colbert_requirement,
     comparing_requirement,
     discard,
+    environment_of,
     fetch_inputs,
-    for_search,
     install,
     install_beside,
     install_into,
@@ -368,7 +368,7 @@ def search(session: nox.Session) -> None:
         which += [part for name in options.releases for part in ("--index", name)]
         answer = ask(session, "python", "-m", "matrix_capture", "due", *which)
         session.log(f"torch {release}: {answer}")
-        folder, keep = for_search(session, release, options)
+        folder, keep = environment_of(session, release, options)
         try:
             if not answer.startswith("current"):
                 if not (folder / READY).exists():
@@ -420,7 +420,7 @@ def check(session: nox.Session) -> None:
     install(session, "-e", comparing_requirement(options), *pins)
     fetch_inputs(session)
     for release in options.releases:
-        folder, keep = for_search(session, release, options)
+        folder, keep = environment_of(session, release, options)
         try:
             for side in sides:
                 _capture_beside(session, release, side, folder)

@@ -231,10 +231,10 @@ def run_nox(*arguments: str) -> None:
         raise SystemExit(2)
 
 
-def for_search(
+def environment_of(
     session: nox.Session, release: str, options: argparse.Namespace
 ) -> tuple[Path, bool]:
-    """The environment of a release to search with, and whether to keep it afterwards.
+    """The environment of a release to search or check with, and whether to keep it afterwards.
 
     It lies where a capture has its own, or else every extension would be compiled anew.
     """
